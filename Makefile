@@ -1,0 +1,52 @@
+# `make` alone lists the targets. Settings go in ARGS: make stage1 ARGS="name=mine classifier=cam"
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+READY := $(VENV)/.installed
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo stage1 stage2 stage3 test test-fast lint types layers clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## the environment, in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	touch $@
+
+demo: $(READY) ## everything on the embedded benchmark: data, three stages, the baseline, a report
+	$(RUN) -m stages.demo experiment=demo $(ARGS)
+
+stage1: $(READY) ## photos, tags and saliency -> classifier
+	$(RUN) -m stages.stage1 $(ARGS)
+
+stage2: $(READY) ## classifier -> pseudo-masks
+	$(RUN) -m stages.stage2 $(ARGS)
+
+stage3: $(READY) ## pseudo-masks -> segmenter
+	$(RUN) -m stages.stage3 $(ARGS)
+
+test: lint types layers ## lint, types, import layers and all tests
+	$(RUN) -m pytest $(ARGS)
+
+test-fast: lint ## lint and the fast tests
+	$(RUN) -m pytest -m "not slow" $(ARGS)
+
+lint: $(READY) ## ruff: rules and format
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+types: $(READY) ## mypy, strict
+	$(VENV)/bin/mypy
+
+layers: $(READY) ## who may import whom
+	$(VENV)/bin/lint-imports
+
+clean: ## remove caches and builds; .venv and runs stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find eps stages tests -type d -name __pycache__ -prune -exec rm -rf {} +
