@@ -1,0 +1,1 @@
+"""One equation of a paper each: pure functions of tensors."""

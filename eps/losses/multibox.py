@@ -1,0 +1,128 @@
+"""YOLACT's training loss: what the segmenter's predictions cost against the truth of a batch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+
+from eps.losses.boxes import box_loss, confidence_loss
+from eps.losses.masks import mask_loss, semantic_bce
+from eps.ops.boxes import encode
+from eps.ops.matching import match
+
+
+class Targets(NamedTuple):
+    """The truth of one image: boxes in corner form, relative; classes from 0; which instances are crowds (neutral).
+
+    Pixels under `ignore` count in no mask.
+    """
+
+    boxes: Float[Tensor, "m 4"]
+    classes: Integer[Tensor, " m"]
+    masks: Bool[Tensor, "m height width"]
+    crowd: Bool[Tensor, " m"]
+    ignore: Bool[Tensor, "height width"] | None = None
+
+
+class MultiboxLoss(NamedTuple):
+    """YOLACT's terms B, C, M and S, weighted and normalised: their sum is the loss."""
+
+    box: Float[Tensor, ""]
+    classification: Float[Tensor, ""]
+    mask: Float[Tensor, ""]
+    semantic: Float[Tensor, ""]
+
+
+def multibox_loss(
+    offsets: Float[Tensor, "b n 4"],
+    logits: Float[Tensor, "b n classes"],
+    coefficients: Float[Tensor, "b n k"],
+    prototypes: Float[Tensor, "b k h w"],
+    anchors: Float[Tensor, "n 4"],
+    targets: Sequence[Targets],
+    *,
+    semantic: Float[Tensor, "b foreground hs ws"] | None = None,
+    generator: torch.Generator | None = None,
+    positive: float = 0.5,
+    negative: float = 0.4,
+    crowd_coverage: float = 0.7,
+    negatives_per_positive: int = 3,
+    masks_per_image: int = 100,
+    variances: tuple[float, float] = (0.1, 0.2),
+    box_weight: float = 1.5,
+    classification_weight: float = 1.0,
+    mask_weight: float = 6.125,
+    semantic_weight: float = 1.0,
+) -> MultiboxLoss:
+    """YOLACT's loss of a batch, one Targets an image: B, C and M per positive anchor of the batch, S per image.
+
+    Anchors are in centre form, logits have the background first, `semantic` has no background and may be left out
+    (its term is then zero). Crowds only make anchors neutral. A batch without positives has zero B, C and M, with a
+    gradient of zeros. The generator chooses which positives' masks count where an image has too many.
+    Source: YOLACT sections 3.2 and 3.4.
+    """
+    truths = [_without_crowds(target) for target in targets]
+    matches = [
+        match(
+            truth.boxes,
+            truth.classes,
+            anchors,
+            crowds=target.boxes[target.crowd],
+            positive=positive,
+            negative=negative,
+            crowd_coverage=crowd_coverage,
+        )
+        for target, truth in zip(targets, truths, strict=True)
+    ]
+    classes = torch.stack([m.classes for m in matches])
+    positives = classes > 0
+    count = positives.sum().clamp(min=1)
+
+    encoded = torch.cat(
+        [
+            encode(truth.boxes[m.index[chosen]], anchors[chosen], variances=variances)
+            for truth, m, chosen in zip(truths, matches, positives, strict=True)
+        ]
+    )
+    masks = [
+        mask_loss(
+            prototypes[i],
+            coefficients[i, positives[i]],
+            matches[i].index[positives[i]],
+            truth.boxes,
+            truth.masks,
+            ignore=truth.ignore,
+            limit=masks_per_image,
+            generator=generator,
+        )
+        for i, truth in enumerate(truths)
+    ]
+    return MultiboxLoss(
+        box=box_loss(offsets[positives], encoded) * box_weight / count,
+        classification=confidence_loss(logits, classes, negatives_per_positive=negatives_per_positive)
+        * classification_weight
+        / count,
+        mask=torch.stack(masks).sum() * mask_weight / count,
+        semantic=_semantic(semantic, truths) * semantic_weight if semantic is not None else offsets.new_zeros(()),
+    )
+
+
+def _without_crowds(target: Targets) -> Targets:
+    single = ~target.crowd
+    return target._replace(
+        boxes=target.boxes[single],
+        classes=target.classes[single],
+        masks=target.masks[single],
+        crowd=target.crowd[single],
+    )
+
+
+def _semantic(logits: Float[Tensor, "b c h w"], truths: Sequence[Targets]) -> Float[Tensor, ""]:
+    """The semantic term, averaged over the batch."""
+    costs = [
+        semantic_bce(image, truth.masks, truth.classes, ignore=truth.ignore)
+        for image, truth in zip(logits, truths, strict=True)
+    ]
+    return torch.stack(costs).mean()
