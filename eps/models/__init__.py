@@ -1,0 +1,1 @@
+"""Classifier and segmenter, made of parts handed in."""

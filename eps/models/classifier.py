@@ -1,0 +1,51 @@
+"""Stage 1's network: localization maps as combinations of prototype planes."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eps.nn.trunk import Trunk
+from eps.ops.localization import activate
+from eps.ops.prototypes import assemble
+
+
+class ClassifierOutput(NamedTuple):
+    maps: Float[Tensor, "b m h w"]
+    """Map logits, one a class and, where the classifier has one, the background last."""
+    prototypes: Float[Tensor, "b k h w"]
+
+
+class Classifier(nn.Module):
+    """Photo -> C (CAM) or C + 1 (EPS, background last) map logits at stride 4.
+
+    Image logits are not its business: how evidence is pooled over a map is part of the training criterion
+    (`eps.losses.classification.pooled_logits`).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, *, trunk: Trunk, prototypes: int, classes: int, background: bool, mean: Tensor, std: Tensor
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.background = background
+        self.coefficients = nn.Parameter(torch.empty(classes + background, prototypes))
+        nn.init.normal_(self.coefficients, std=prototypes**-0.5)
+        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+
+    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        """Photos in 0..1 (RGB) -> what `forward` takes."""
+        return (photos - self.mean) / self.std
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> ClassifierOutput:
+        prototypes = self.trunk(images).prototypes
+        return ClassifierOutput(maps=assemble(prototypes, self.coefficients), prototypes=prototypes)
+
+    def localization(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        """Localization maps of the C classes, not negative: softmax with the background left out, or ReLU."""
+        return activate(self.forward(images).maps, background=self.background)

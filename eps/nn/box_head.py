@@ -1,0 +1,49 @@
+"""The prediction head that all pyramid levels share (YOLACT, section 3.2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BoxHeadOutput(NamedTuple):
+    offsets: Float[Tensor, "b n 4"]
+    logits: Float[Tensor, "b n c1"]
+    coefficients: Float[Tensor, "b n k"]
+
+
+class BoxHead(nn.Module):
+    """Per anchor: box offsets, class logits (background first) and tanh mask coefficients.
+
+    Anchors run by level, row, column, then anchor of the cell, as `eps.ops.anchors.anchors` orders them.
+    """
+
+    def __init__(
+        self, *, in_channels: int, channels: int, classes: int, prototypes: int, anchors_per_cell: int
+    ) -> None:
+        super().__init__()
+        self.shared = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.boxes = nn.Conv2d(channels, anchors_per_cell * 4, 3, padding=1)
+        self.classes = nn.Conv2d(channels, anchors_per_cell * (classes + 1), 3, padding=1)
+        self.coefficients = nn.Conv2d(channels, anchors_per_cell * prototypes, 3, padding=1)
+        self.anchors_per_cell = anchors_per_cell
+        # features and planes that stage 1 has trained are large: outputs near zero keep the first losses, whose
+        # gradient reaches the trunk, from undoing that training
+        for output in (self.boxes, self.classes, self.coefficients):
+            nn.init.normal_(output.weight, std=1e-3)
+
+    def forward(self, levels: Sequence[Float[Tensor, "b c _ _"]]) -> BoxHeadOutput:
+        hidden = [F.relu(self.shared(level)) for level in levels]
+        return BoxHeadOutput(
+            offsets=torch.cat([self._rows(self.boxes(x)) for x in hidden], dim=1),
+            logits=torch.cat([self._rows(self.classes(x)) for x in hidden], dim=1),
+            coefficients=torch.tanh(torch.cat([self._rows(self.coefficients(x)) for x in hidden], dim=1)),
+        )
+
+    def _rows(self, planes: Float[Tensor, "b ad h w"]) -> Float[Tensor, "b n d"]:
+        b, channels, h, w = planes.shape
+        depth = channels // self.anchors_per_cell
+        return planes.permute(0, 2, 3, 1).reshape(b, h * w * self.anchors_per_cell, depth)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+
+from eps.models.classifier import Classifier
+from eps.models.spec import ClassifierSpec, TrunkSpec, build_classifier
+
+TRUNK = TrunkSpec(
+    backbone="test_efficientnet",
+    frozen_norm=False,
+    fpn_channels=8,
+    head_channels=8,
+    head_depth=1,
+    prototypes=5,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+)
+
+
+def classifier(*, classes: int = 3, background: bool = True) -> Classifier:
+    torch.manual_seed(0)
+    names = tuple(f"class {i}" for i in range(classes))
+    return build_classifier(ClassifierSpec(trunk=TRUNK, classes=names, background=background)).eval()
+
+
+def photos(*size: int, batch: int = 2) -> torch.Tensor:
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("background", [False, True])
+def test_maps_combine_prototypes(classes: int, background: bool) -> None:
+    model = classifier(classes=classes, background=background)
+    output = model(photos(32, 36))
+    assert output.maps.shape == (2, classes + background, 8, 9)
+    planes, coefficients = output.prototypes.detach().numpy(), model.coefficients.detach().numpy()
+    for b, m, y, x in np.ndindex(*output.maps.shape):
+        expected = sum(coefficients[m, k] * planes[b, k, y, x] for k in range(5))
+        assert output.maps[b, m, y, x].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(65, 97), (3, 200)])
+def test_odd_sizes(size: tuple[int, int]) -> None:
+    assert classifier()(photos(*size)).maps.shape[-2:] == tuple(-(-side // 4) for side in size)
+
+
+def test_localization_with_background_is_a_softmax_without_its_last_map() -> None:
+    model, images = classifier(), photos(32, 32)
+    maps, scores = model(images).maps, model.localization(images)
+    torch.testing.assert_close(scores, maps.exp()[:, :3] / maps.exp().sum(dim=1, keepdim=True))
+    assert (scores.sum(dim=1) < 1).all()
+
+
+def test_localization_without_background_is_not_negative() -> None:
+    model, images = classifier(background=False), photos(32, 32)
+    with torch.no_grad():
+        model.coefficients[0].abs_()
+        model.coefficients[1].abs_().neg_()
+    scores = model.localization(images)
+    assert scores.shape[1] == 3
+    assert torch.equal(scores, model(images).maps.clamp(min=0))
+    assert scores[:, 0].any()
+    assert not scores[:, 1].any()
+
+
+def test_normalization() -> None:
+    made = classifier().normalize(photos(4, 5))
+    for c, (mean, std) in enumerate(zip(TRUNK.mean, TRUNK.std, strict=True)):
+        torch.testing.assert_close(made[:, c], (photos(4, 5)[:, c] - mean) / std)
+
+
+def test_batch_equals_singles() -> None:
+    model, images = classifier(), photos(33, 47, batch=3)
+    singles = torch.cat([model(image[None]).maps for image in images])
+    torch.testing.assert_close(model(images).maps, singles, atol=1e-5, rtol=1e-4)
+
+
+def test_weights_are_all_that_is_stored() -> None:
+    """Mean and std are in the spec: twice stored, they could differ."""
+    keys = {key.partition(".")[0] for key in classifier().state_dict()}
+    assert keys == {"trunk", "coefficients"}
+
+
+def test_every_weight_learns() -> None:
+    model = classifier().train()
+    model(photos(64, 64)).maps.pow(2).sum().backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # the pyramid's coarser levels end in a convolution that only the segmenter uses
+    assert {name.rsplit(".", 1)[0] for name in idle} == {f"trunk.fpn.predictions.{i}" for i in (1, 2, 3)}

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from eps.models.segmenter import Segmenter
+from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
+from eps.ops.anchors import anchors
+from eps.ops.prototypes import assemble
+
+TRUNK = TrunkSpec(
+    backbone="test_efficientnet",
+    frozen_norm=True,
+    fpn_channels=8,
+    head_channels=8,
+    head_depth=1,
+    prototypes=5,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+)
+SCALES = ((8.0,), (16.0,), (24.0,), (40.0,), (56.0,))
+RATIOS = (1.0, 0.5, 2.0)
+
+
+def segmenter(
+    *, classes: int = 3, scales: tuple[tuple[float, ...], ...] = SCALES, ratios: tuple[float, ...] = RATIOS
+) -> Segmenter:
+    torch.manual_seed(0)
+    names = tuple(f"class {i}" for i in range(classes))
+    spec = SegmenterSpec(trunk=TRUNK, classes=names, image_size=(64, 64), scales=scales, ratios=ratios)
+    return build_segmenter(spec).eval()
+
+
+def grids(height: int, width: int, levels: int) -> list[tuple[int, int]]:
+    """Rows and columns of P3 and the levels above it."""
+    return [(-(-height // 2**level), -(-width // 2**level)) for level in range(3, 3 + levels)]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (32, 200)])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_shapes(size: tuple[int, int], classes: int) -> None:
+    output = segmenter(classes=classes)(torch.rand(2, 3, *size))
+    rows = sum(h * w for h, w in grids(*size, 5)) * 3
+    stride_4 = tuple(-(-side // 4) for side in size)
+    assert output.offsets.shape == (2, rows, 4)
+    assert output.logits.shape == (2, rows, classes + 1)
+    assert output.coefficients.shape == (2, rows, 5)
+    assert output.prototypes.shape == (2, 5, *stride_4)
+    assert output.semantic.shape == (2, classes + 1, *stride_4)
+    expected = anchors(grids=grids(*size, 5), scales=SCALES, ratios=RATIOS, size=size)
+    assert torch.equal(output.anchors, expected)
+
+
+@pytest.mark.parametrize(
+    ("scales", "ratios"),
+    [(SCALES[:3], (1.0,)), (((8.0, 10.0), (16.0, 20.0), (24.0, 30.0), (40.0, 50.0)), (1.0, 2.0))],
+)
+def test_levels_and_anchors_a_cell(scales: tuple[tuple[float, ...], ...], ratios: tuple[float, ...]) -> None:
+    output = segmenter(scales=scales, ratios=ratios)(torch.rand(1, 3, 64, 96))
+    rows = sum(h * w for h, w in grids(64, 96, len(scales))) * len(scales[0]) * len(ratios)
+    assert output.offsets.shape[1] == len(output.anchors) == rows
+
+
+def test_semantic_map_combines_the_same_planes() -> None:
+    model = segmenter()
+    output = model(torch.rand(2, 3, 64, 64))
+    assert torch.equal(output.semantic, assemble(output.prototypes, model.coefficients))
+
+
+def test_batch_equals_singles() -> None:
+    model, images = segmenter(), torch.rand(3, 3, 64, 48)
+    whole, singles = model(images), [model(image[None]) for image in images]
+    for name in ("offsets", "logits", "coefficients", "prototypes", "semantic"):
+        parts = torch.cat([getattr(single, name) for single in singles])
+        torch.testing.assert_close(getattr(whole, name), parts, atol=1e-4, rtol=1e-3)
+
+
+def test_normalization_equals_the_classifiers() -> None:
+    photo = torch.rand(1, 3, 2, 2)
+    mean, std = torch.tensor(TRUNK.mean).view(3, 1, 1), torch.tensor(TRUNK.std).view(3, 1, 1)
+    torch.testing.assert_close(segmenter().normalize(photo), (photo - mean) / std)
+
+
+def test_every_weight_learns() -> None:
+    model = segmenter().train()
+    output = model(torch.rand(2, 3, 64, 64))
+    sum(part.pow(2).sum() for part in output[:5]).backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []

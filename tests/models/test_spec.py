@@ -1,0 +1,106 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from eps.models.spec import (
+    ClassifierSpec,
+    SegmenterSpec,
+    TrunkSpec,
+    build_classifier,
+    build_segmenter,
+    from_json,
+    to_json,
+)
+
+TRUNK = TrunkSpec(
+    backbone="test_efficientnet",
+    frozen_norm=False,
+    fpn_channels=8,
+    head_channels=6,
+    head_depth=2,
+    prototypes=5,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+CLASSIFIER = ClassifierSpec(trunk=TRUNK, classes=("train", "Bahnübergang", 'quo"te'), background=True)
+SEGMENTER = SegmenterSpec(
+    trunk=TRUNK,
+    classes=("train",),
+    image_size=(64, 96),
+    scales=((8.0, 9.5), (16.0, 20.0), (24.0, 1 / 3)),
+    ratios=(1.0, 0.5),
+)
+
+
+@pytest.mark.parametrize("spec", [CLASSIFIER, replace(CLASSIFIER, background=False), SEGMENTER])
+def test_round_trip(spec: ClassifierSpec | SegmenterSpec) -> None:
+    again = from_json(to_json(spec))
+    assert again == spec
+    assert type(again) is type(spec)
+    assert hash(again) == hash(spec)  # tuples all the way down, no list left
+
+
+def test_equal_specs_have_equal_text() -> None:
+    text = to_json(CLASSIFIER)
+    shuffled = json.dumps(dict(reversed(json.loads(text).items())))
+    assert to_json(from_json(shuffled)) == text
+
+
+def without(text: str, key: str) -> str:
+    fields = json.loads(text)
+    del fields[key]
+    return json.dumps(fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "3",
+        "{}",
+        to_json(CLASSIFIER).replace('"classifier"', '"detector"'),
+        to_json(CLASSIFIER).replace('"background"', '"foreground"'),
+        to_json(CLASSIFIER).replace('"classifier"', '"segmenter"'),
+        to_json(CLASSIFIER).replace('"head_depth"', '"depth"'),
+        without(to_json(SEGMENTER), "trunk"),
+        without(to_json(SEGMENTER), "kind"),
+        without(to_json(SEGMENTER), "scales"),
+        json.dumps(json.loads(to_json(SEGMENTER)) | {"trunk": 1}),
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a model description"):
+        from_json(text)
+
+
+def test_description_alone_rebuilds_the_model() -> None:
+    for spec, build in ((CLASSIFIER, build_classifier), (SEGMENTER, build_segmenter)):
+        torch.manual_seed(3)
+        model = build(spec).eval()
+        again = build(from_json(to_json(spec)))
+        again.load_state_dict(model.state_dict())
+        images = torch.rand(1, 3, 64, 64)
+        expected = model(model.normalize(images))
+        assert all(torch.equal(a, b) for a, b in zip(again.eval()(again.normalize(images)), expected, strict=True))
+
+
+def test_weights_are_a_function_of_the_seed() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in build_segmenter(SEGMENTER).parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_segmenter_takes_the_classifiers_trunk() -> None:
+    classifier, segmenter = build_classifier(CLASSIFIER), build_segmenter(SEGMENTER)
+    segmenter.trunk.load_state_dict(classifier.trunk.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    planes = classifier.eval()(images).prototypes
+    assert torch.equal(segmenter.eval()(images).prototypes, planes)
