@@ -72,9 +72,9 @@ def saliency_likelihood(
 
     -(S log sum_present p_c + (1 - S) log p_background), averaged over the saliency map's pixels, to whose size the maps
     are brought bilinearly; inputs as for `eps_loss`. Where `eps_loss` compares probabilities, whose gradient dies as
-    the softmax saturates, this compares their logarithms, and it holds the absent classes down on every pixel. Salient pixels of a photo without any tag are left out: they are
-    no known class, nor need they be background. Raises ValueError where m is not c + 1. Source: beyond the paper
-    (marginal likelihood of partial labels).
+    the softmax saturates, this compares their logarithms, and it holds the absent classes down on every pixel. Salient
+    pixels of a photo without any tag are left out: they are no known class, nor need they be background. Raises
+    ValueError where m is not c + 1. Source: beyond the paper (marginal likelihood of partial labels).
     """
     if maps.shape[1] != labels.shape[1] + 1:
         raise ValueError(f"{labels.shape[1]} labels need {labels.shape[1] + 1} maps, not {maps.shape[1]}")

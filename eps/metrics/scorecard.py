@@ -58,7 +58,7 @@ class Scorecard:
             "recall": _named(names, 100 * np.asarray(scores.recall)),
             "confusion_matrix": self.matrix.tolist(),
             "leakage": None,
-            "instances": None,
+            "instances": self._instances(),
         }
         if self.context.any():
             found = leakage(self.leaked, self.context)
@@ -68,16 +68,18 @@ class Scorecard:
                 "per_class": _named(self.classes, np.asarray(found.per_class)),
                 "confusion_ratio": _named(self.classes, np.asarray(context_confusion(self.leaked, hits))),
             }
-        if self.truths:
-            ap = mask_ap(self.truths, self.predictions, classes=len(self.classes))
-        if self.truths and not np.isnan(ap.ap):
-            content["instances"] = {
-                "ap": 100 * ap.ap,
-                "ap50": 100 * ap.ap50,
-                "ap75": 100 * ap.ap75,
-                "ap50_per_class": _named(self.classes, 100 * np.asarray(ap.ap50_per_class)),
-            }
         return content
+
+    def _instances(self) -> dict[str, Any] | None:
+        if not any(len(photo.classes) for photo in self.truths):
+            return None
+        ap = mask_ap(self.truths, self.predictions, classes=len(self.classes))
+        return {
+            "ap": 100 * ap.ap,
+            "ap50": 100 * ap.ap50,
+            "ap75": 100 * ap.ap75,
+            "ap50_per_class": _named(self.classes, 100 * np.asarray(ap.ap50_per_class)),
+        }
 
 
 def _named(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
