@@ -1,0 +1,24 @@
+"""Batches of a dataset, read ahead by other processes where asked for."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from eps.data.sampling import TrainingDraws
+from eps.errors import UserError
+
+Batch = TypeVar("Batch")
+
+
+def load_batches(
+    dataset: Dataset[Any], draws: TrainingDraws, *, join: Callable[[list[Any]], Batch], workers: int
+) -> Iterator[Batch]:
+    """The batches of `draws`, read by `workers` processes (0: by this one), which changes none of them.
+
+    A `UserError` in a worker is raised here as it was there.
+    """
+    try:
+        yield from DataLoader(dataset, batch_sampler=draws, collate_fn=join, num_workers=workers)
+    except UserError as error:  # torch hands on a worker's whole traceback, whose last line is the message
+        raise UserError(str(error).strip().splitlines()[-1].removeprefix("eps.errors.UserError: ")) from error

@@ -1,0 +1,38 @@
+"""Stage 2's pseudo-masks as stage 3 reads them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from eps.data.artifacts import LabelledInstance, read_instances, read_mask
+from eps.data.samples import PhotoMasks
+from eps.errors import UserError
+
+
+class PseudoMasks:
+    """The masks and instances of a `pseudo_masks/` folder.
+
+    Raises `UserError` where the folder is missing or has no such photo.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is missing: run stage 2 first (make stage2)")
+        self.folder = folder
+        self._instances = read_instances(folder / "instances.json")
+
+    def __call__(self, photo: str) -> PhotoMasks:
+        if photo not in self._instances:
+            raise UserError(f"{self.folder} has no pseudo-mask of photo {photo!r}: run stage 2 again on this split")
+        return as_photo_masks(read_mask(self.folder / "masks" / f"{photo}.png"), self._instances[photo])
+
+
+def as_photo_masks(semantic: np.ndarray, instances: list[LabelledInstance]) -> PhotoMasks:
+    """Label map and instances of one photo as one record."""
+    masks = np.array([instance.mask for instance in instances], dtype=bool).reshape(-1, *semantic.shape)
+    return PhotoMasks(
+        semantic,
+        masks,
+        np.array([instance.class_index for instance in instances], dtype=np.int64),
+        np.array([instance.uncertain for instance in instances], dtype=bool),
+    )

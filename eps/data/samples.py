@@ -1,0 +1,44 @@
+"""Records that datasets hand out."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+from torch import Tensor
+
+
+class TaggedPhotos(NamedTuple):
+    """A batch for stage 1. Without saliency maps (CAM) `saliency` is zero."""
+
+    photos: Float[Tensor, "b 3 H W"]
+    """RGB in 0..1."""
+    saliency: Float[Tensor, "b 1 H W"]
+    """In 0..1."""
+    tags: Float[Tensor, "b c"]
+
+
+@runtime_checkable
+class MaskSource(Protocol):
+    """Where stage 3's masks come from: pseudo-masks, or the truth."""
+
+    def __call__(self, photo: str) -> "PhotoMasks": ...
+
+
+class PhotoMasks(NamedTuple):
+    """Masks of one photo at its size."""
+
+    semantic: UInt8[np.ndarray, "H W"]
+    """Class index + 1, 0 background, 255 ignore."""
+    masks: Bool[np.ndarray, "n H W"]
+    classes: Integer[np.ndarray, " n"]
+    uncertain: Bool[np.ndarray, " n"]
+
+
+class PhotoInstances(NamedTuple):
+    """One augmented photo for stage 3."""
+
+    photo: Float[Tensor, "3 H W"]
+    semantic: UInt8[Tensor, "H W"]
+    masks: Bool[Tensor, "n H W"]
+    classes: Integer[Tensor, " n"]
+    uncertain: Bool[Tensor, " n"]

@@ -1,0 +1,1 @@
+"""How railroad's scenes are drawn."""

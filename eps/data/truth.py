@@ -1,0 +1,65 @@
+"""True masks, for evaluation and for the supervised upper bound alone.
+
+Nothing that trains or labels from tags imports this module; import-linter checks that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from eps.data.artifacts import read_mask
+from eps.data.samples import PhotoMasks
+from eps.errors import UserError
+from eps.ops.instances import split_instances
+from eps.ops.pseudo_labels import IGNORE
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Masks of a dataset folder."""
+
+    root: Path
+
+    def covers(self, ids: Sequence[str]) -> bool:
+        """Whether every one of these photos has a mask."""
+        return all((self.root / "SegmentationClass" / f"{photo}.png").is_file() for photo in ids)
+
+    def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]:
+        """Class index + 1, 0 for background, 255 for void. Raises `UserError` where the mask is missing."""
+        path = self.root / "SegmentationClass" / f"{photo}.png"
+        if not path.is_file():
+            raise UserError(f"{path} is missing: evaluation and segmenter.supervision=truth need true masks")
+        return read_mask(path)
+
+    def __call__(self, photo: str) -> PhotoMasks:
+        """Masks and instances of a photo; without SegmentationObject each class's connected components stand in."""
+        semantic = self.semantic(photo)
+        path = self.root / "SegmentationObject" / f"{photo}.png"
+        if path.is_file():
+            objects = read_mask(path)
+            if objects.shape != semantic.shape:
+                raise UserError(f"{path} is {objects.shape}, its mask in SegmentationClass {semantic.shape}; redo one")
+            found = _of_one_class(objects, semantic)
+        else:
+            parts = split_instances(semantic, min_area=1, fill_holes=False)
+            found = [(part.mask, part.class_index) for part in parts]
+        masks = np.array([mask for mask, _ in found], dtype=bool).reshape(-1, *semantic.shape)
+        classes = np.array([c for _, c in found], dtype=np.int64)
+        return PhotoMasks(semantic, masks, classes, np.zeros(len(found), dtype=bool))
+
+    def context(self, photo: str) -> UInt8[np.ndarray, "H W"] | None:
+        """Which pixels are the context of which class (index + 1), where a dataset knows that."""
+        path = self.root / "SegmentationContext" / f"{photo}.png"
+        return read_mask(path) if path.is_file() else None
+
+
+def _of_one_class(
+    objects: UInt8[np.ndarray, "H W"], semantic: UInt8[np.ndarray, "H W"]
+) -> list[tuple[Bool[np.ndarray, "H W"], int]]:
+    """Mask and class of each object: the class that most of its pixels have; objects of void or background are none."""
+    masks = [objects == number for number in np.unique(objects) if number not in (0, IGNORE)]
+    values = [int(np.bincount(semantic[mask]).argmax()) for mask in masks]
+    return [(mask, value - 1) for mask, value in zip(masks, values, strict=True) if value not in (0, IGNORE)]

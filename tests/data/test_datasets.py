@@ -1,0 +1,177 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from eps.data.datasets import InstanceDataset, TaggedDataset, join_tagged, read_saliency
+from eps.data.layout import DatasetFolder
+from eps.data.samples import MaskSource, PhotoMasks, TaggedPhotos
+from eps.data.sampling import Draw, TrainingDraws
+from eps.data.transforms import training_transform
+from eps.errors import UserError
+
+IDS = ["a", "b"]
+SIZES = {"a": (65, 97), "b": (20, 30)}  # the second is smaller than the crop
+KEEP = v2.Identity()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DatasetFolder:
+    generator = np.random.default_rng(0)
+    for name in ("JPEGImages", "SALImages"):
+        (tmp_path / name).mkdir()
+    for photo, size in SIZES.items():
+        coarse = Image.fromarray(generator.integers(0, 256, size=(4, 6), dtype=np.uint8))
+        pixels = np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC))
+        Image.fromarray(pixels).save(tmp_path / "SALImages" / f"{photo}.png")
+        Image.fromarray(pixels).save(tmp_path / "JPEGImages" / f"{photo}.png")  # grey, and its own saliency
+    content = {"classes": ["train", "boat", "car"], "labels": {"a": ["car", "train"], "b": []}}
+    (tmp_path / "image_labels.json").write_text(json.dumps(content))
+    return DatasetFolder.open(tmp_path)
+
+
+def crops(side: int = 48, *, scale: tuple[float, float] = (0.8, 1.5)) -> v2.Compose:
+    return training_transform(crop=side, scale=scale, flip=0.5, jitter=(0.0,) * 4, mean=(0.0,) * 3)
+
+
+def test_tagged_photo(folder: DatasetFolder) -> None:
+    data = TaggedDataset(folder=folder, ids=IDS, transform=KEEP, with_saliency=True)
+    sample = data[Draw(0, 0)]
+    assert len(data) == 2
+    assert sample.photos.shape == (1, 3, 65, 97)
+    np.testing.assert_allclose(sample.photos[0].numpy().transpose(1, 2, 0) * 255, np.asarray(folder.photo("a")))
+    np.testing.assert_allclose(sample.saliency[0, 0].numpy() * 255, folder.saliency("a", size=(65, 97)))
+    assert sample.tags.tolist() == [[1, 0, 1]]
+    assert data[Draw(1, 0)].tags.tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_saliency_is_transformed_with_its_photo(folder: DatasetFolder, position: int) -> None:
+    data = TaggedDataset(folder=folder, ids=IDS, transform=crops(), with_saliency=True)
+    mirrored_alike = []
+    for seed in range(6):
+        sample = data[Draw(position, seed)]
+        assert sample.photos.shape == (1, 3, 48, 48)
+        assert sample.saliency.shape == (1, 1, 48, 48)
+        pair = torch.stack([sample.photos[0, 0].flatten(), sample.saliency.flatten()])
+        mirrored = torch.stack([sample.photos[0, 0].flip(-1).flatten(), sample.saliency.flatten()])
+        assert torch.corrcoef(pair)[0, 1] > 0.95
+        mirrored_alike.append(float(torch.corrcoef(mirrored)[0, 1]))
+    assert min(mirrored_alike) < 0.8
+
+
+def test_saliency_is_not_even_opened_where_it_is_not_asked_for(folder: DatasetFolder) -> None:
+    (folder.root / "SALImages/a.png").unlink()
+    sample = TaggedDataset(folder=folder, ids=IDS, transform=KEEP, with_saliency=False)[Draw(0, 0)]
+    assert sample.saliency.shape == (1, 1, 65, 97)
+    assert not sample.saliency.any()
+    with pytest.raises(UserError, match=r"a\.png is missing"):
+        TaggedDataset(folder=folder, ids=IDS, transform=KEEP, with_saliency=True)[Draw(0, 0)]
+
+
+def test_batches(folder: DatasetFolder) -> None:
+    draws = TrainingDraws(photos=2, batch=3, steps=2, seed=0)
+    data = TaggedDataset(folder=folder, ids=IDS, transform=crops(), with_saliency=True)
+    batches = list(DataLoader(data, batch_sampler=draws, collate_fn=join_tagged))
+    assert [tuple(batch.photos.shape) for batch in batches] == [(3, 3, 48, 48)] * 2
+    expected = [data[draw] for draw in next(iter(draws))]
+    for part, parts in zip(batches[0], zip(*expected, strict=True), strict=True):
+        assert torch.equal(part, torch.cat(parts))
+    assert type(batches[0]) is TaggedPhotos
+
+
+def test_read_saliency(folder: DatasetFolder) -> None:
+    saliency = read_saliency(folder, "b", size=(20, 30))
+    np.testing.assert_allclose(saliency.numpy() * 255, folder.saliency("b", size=(20, 30)), rtol=1e-6)
+    assert saliency.max() <= 1
+
+
+class Masks:
+    """Two instances in photo a, its upper left quarter and its lower right corner, and a strip of ignored pixels."""
+
+    def __call__(self, photo: str) -> PhotoMasks:
+        height, width = SIZES[photo]
+        semantic = np.zeros((height, width), dtype=np.uint8)
+        if photo == "b":
+            nothing = np.zeros((0, height, width), dtype=bool)
+            return PhotoMasks(semantic, nothing, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool))
+        masks = np.zeros((2, height, width), dtype=bool)
+        masks[0, : height // 2, : width // 2] = True
+        masks[1, -10:, -10:] = True
+        semantic[masks[0]], semantic[masks[1]], semantic[:, -8:-4] = 3, 1, 255
+        return PhotoMasks(semantic, masks, np.array([2, 0]), np.array([True, False]))
+
+
+def instances(
+    folder: DatasetFolder, *, transform: v2.Transform = KEEP, min_area: int = 1, paste: float = 0.0
+) -> InstanceDataset:
+    return InstanceDataset(folder=folder, ids=IDS, masks=Masks(), transform=transform, min_area=min_area, paste=paste)
+
+
+def test_instances(folder: DatasetFolder) -> None:
+    sample, truth = instances(folder)[Draw(0, 0)], Masks()("a")
+    np.testing.assert_allclose(sample.photo.numpy().transpose(1, 2, 0) * 255, np.asarray(folder.photo("a")))
+    np.testing.assert_array_equal(sample.semantic.numpy(), truth.semantic)
+    np.testing.assert_array_equal(sample.masks.numpy(), truth.masks)
+    assert sample.classes.tolist() == [2, 0]
+    assert sample.uncertain.tolist() == [True, False]
+
+
+def test_what_is_cut_down_is_dropped(folder: DatasetFolder) -> None:
+    sample = instances(folder, min_area=101)[Draw(0, 0)]
+    assert sample.classes.tolist() == [2]
+    assert sample.uncertain.tolist() == [True]
+    assert len(sample.masks) == 1
+    data = instances(folder, transform=crops(16, scale=(2.0, 4.0)), min_area=16)
+    kept = [data[Draw(0, seed)] for seed in range(30)]
+    assert 0 < sum(len(sample.classes) for sample in kept) < 30
+    assert all((sample.masks.flatten(1).sum(dim=1) >= 16).all() for sample in kept)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_instances_are_transformed_with_their_photo(folder: DatasetFolder, position: int) -> None:
+    for seed in range(4):
+        sample = instances(folder, transform=crops())[Draw(position, seed)]
+        assert sample.photo.shape == (3, 48, 48)
+        assert sample.semantic.shape == (48, 48)
+        assert sample.masks.shape == (len(sample.classes), 48, 48)
+        for mask, c in zip(sample.masks, sample.classes, strict=True):
+            assert set(sample.semantic[mask].tolist()) <= {c.item() + 1, 255}
+
+
+def test_photo_without_instances(folder: DatasetFolder) -> None:
+    sample = instances(folder, transform=crops())[Draw(1, 0)]
+    assert sample.masks.shape == (0, 48, 48)
+    assert sample.classes.dtype == torch.int64
+    assert sample.uncertain.dtype == torch.bool
+    assert not sample.semantic.any()
+
+
+def test_masks_come_from_anything_that_gives_them() -> None:
+    assert isinstance(Masks(), MaskSource)
+
+
+def test_pasting_is_a_function_of_the_draw(folder: DatasetFolder) -> None:
+    """Only the certain instance of photo a, its corner, may be pasted."""
+    data = instances(folder, transform=crops(), paste=1.0)
+    plain = instances(folder, transform=crops())
+    given = 0
+    for seed in range(40):
+        sample, again, alone = data[Draw(1, seed)], data[Draw(1, seed)], plain[Draw(1, seed)]
+        for one, other in zip(sample, again, strict=True):
+            assert torch.equal(one, other)
+        assert set(sample.classes.tolist()) <= {0}
+        pasted = sample.masks.any(dim=0)
+        assert torch.equal(sample.photo[:, ~pasted], alone.photo[:, ~pasted])
+        given += len(sample.classes)
+    assert 0 < given < 40
+
+
+def test_no_pasting_unless_asked(folder: DatasetFolder) -> None:
+    data = instances(folder, transform=crops(), paste=0.0)
+    assert all(len(data[Draw(1, seed)].classes) == 0 for seed in range(10))
