@@ -1,0 +1,1 @@
+"""Device, precision, training loop, checkpoints and inference."""

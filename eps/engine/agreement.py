@@ -1,0 +1,79 @@
+"""How well localization maps agree with saliency maps and tags: scores that need no truth."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Integer, UInt8
+from torch import Tensor
+
+from eps.ops.pseudo_labels import IGNORE, best_threshold, threshold_agreement
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+
+
+class Agreement(NamedTuple):
+    """Pixels in both and in either of {best score > t} and {saliency > 0.5}, for each t of `THRESHOLDS`."""
+
+    intersection: Integer[Tensor, " t"]
+    union: Integer[Tensor, " t"]
+
+    @property
+    def iou(self) -> list[float]:
+        return (self.intersection / self.union.clamp(min=1)).tolist()
+
+    def threshold(self) -> float:
+        """The one that agrees best. Raises `UserError` where no map meets any saliency map."""
+        return round(best_threshold(self.intersection, self.union, torch.tensor(THRESHOLDS)), 2)
+
+
+def agreement(photos: Iterable[tuple[Float[Tensor, "_ _ _"], Float[Tensor, "_ _"]]]) -> Agreement:
+    """Agreement over photos of (scores (c, H, W), saliency (H, W)), both in 0..1."""
+    thresholds = torch.tensor(THRESHOLDS)
+    intersection = torch.zeros(len(THRESHOLDS), dtype=torch.long)
+    union = torch.zeros_like(intersection)
+    for scores, saliency in photos:
+        shared, either = threshold_agreement(scores, saliency, thresholds)
+        intersection += shared
+        union += either
+    return Agreement(intersection, union)
+
+
+class LabelTally:
+    """Counts over label maps as they are made: pixels, instances, agreement with saliency and with tags."""
+
+    def __init__(self) -> None:
+        self.pixels = self.ignored = self.foreground = self.instances = self.uncertain = self.photos = 0
+        self.shared = self.either = self.tags = self.tags_found = 0
+
+    def add(
+        self,
+        labels: UInt8[Tensor, "H W"],
+        saliency: Float[Tensor, "H W"] | None,
+        tags: Bool[Tensor, " c"],
+        *,
+        instances: int,
+        uncertain: int,
+    ) -> None:
+        """Count one photo; of its instances so many are uncertain."""
+        foreground = (labels > 0) & (labels != IGNORE)
+        self.photos += 1
+        self.pixels += labels.numel()
+        self.ignored += int((labels == IGNORE).sum())
+        self.foreground += int(foreground.sum())
+        self.instances += instances
+        self.uncertain += uncertain
+        if saliency is not None:
+            self.shared += int((foreground & (saliency > 0.5)).sum())
+            self.either += int((foreground | (saliency > 0.5)).sum())
+        self.tags += int(tags.sum())
+        self.tags_found += len(set(labels[foreground].flatten().tolist()))
+
+    def score(self) -> float:
+        """Share of tags that have pixels times, where there is saliency, the IoU of the foreground with it."""
+        found = self.tags_found / max(1, self.tags)
+        return found * self.shared / self.either if self.either else found
+
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of the labels."""
+        return dict(vars(self))

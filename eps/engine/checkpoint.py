@@ -1,0 +1,114 @@
+"""Weights that describe themselves, and the state that a stopped run goes on from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from eps.data.artifacts import replaced
+from eps.errors import UserError
+from eps.models.classifier import Classifier
+from eps.models.segmenter import Segmenter
+from eps.models.spec import ClassifierSpec, SegmenterSpec, build_classifier, build_segmenter, from_json, to_json
+
+FORMAT = "eps.1"
+"""The one key of the metadata: safetensors writes several in an order that changes from run to run."""
+
+
+def save_model(path: Path, model: Classifier | Segmenter, spec: ClassifierSpec | SegmenterSpec) -> None:
+    """Write weights as safetensors; the metadata carries the spec, from which alone the model can be rebuilt."""
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    with replaced(path) as temporary:
+        save_file(state, temporary, metadata={FORMAT: to_json(spec)})
+
+
+def load_classifier(path: Path) -> tuple[Classifier, ClassifierSpec]:
+    """Rebuild a classifier from its checkpoint, in evaluation mode. Raises `UserError` for anything else."""
+    spec = read_spec(path)
+    if not isinstance(spec, ClassifierSpec):
+        raise UserError(f"{path} holds a segmenter, a classifier is needed: give the folder of stage 1")
+    model = build_classifier(spec)
+    _fill(model, path)
+    return model, spec
+
+
+def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterSpec]:
+    """Rebuild a segmenter from its checkpoint, in evaluation mode. Raises `UserError` for anything else."""
+    spec = read_spec(path)
+    if not isinstance(spec, SegmenterSpec):
+        raise UserError(f"{path} holds a classifier, a segmenter is needed: give the folder of stage 3")
+    model = build_segmenter(spec)
+    _fill(model, path)
+    return model, spec
+
+
+def read_spec(path: Path) -> ClassifierSpec | SegmenterSpec:
+    """The description in a checkpoint's metadata. Raises `UserError` where the file is not one of ours."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run the stage that trains it first (make stage1 or make stage3)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        if FORMAT not in metadata:
+            raise ValueError(f"its metadata have no {FORMAT!r}")
+        return from_json(metadata[FORMAT])
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a checkpoint of ours: {error}") from error
+
+
+def _fill(model: nn.Module, path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: weights do not fit the description beside them: {error}".replace("\n", " ")
+        ) from error
+    model.eval()
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run of training stands: steps done, and the loss terms of each."""
+
+    step: int
+    history: list[dict[str, float]]
+
+
+class ResumeFile:
+    """The state of an unfinished training run: weights, optimizer, schedule and progress.
+
+    `fingerprint` names what the run depends on; a state with another fingerprint is left alone, so that a changed
+    config starts afresh. Batches and augmentation are functions of seed and step and need no state.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str) -> None:
+        self.path, self.fingerprint = path, fingerprint
+
+    def save(self, progress: Position, **parts: Any) -> None:
+        """Write the state of `parts` (whatever has a `state_dict`), replacing the last one."""
+        state = {name: part.state_dict() for name, part in parts.items()}
+        content = {"fingerprint": self.fingerprint, "step": progress.step, "history": progress.history, "parts": state}
+        content["random"] = torch.get_rng_state()
+        with replaced(self.path) as temporary:
+            torch.save(content, temporary)
+
+    def restore(self, **parts: Any) -> Position:
+        """Put `parts` where the last run stopped, or leave them and say step 0."""
+        if not self.path.is_file():
+            return Position(0, [])
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(f"{self.path} is not readable: remove it to start training afresh ({error})") from error
+        if content["fingerprint"] != self.fingerprint:
+            return Position(0, [])
+        for name, part in parts.items():
+            part.load_state_dict(content["parts"][name])
+        torch.set_rng_state(content["random"])
+        return Position(content["step"], content["history"])

@@ -1,0 +1,215 @@
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from eps.engine.checkpoint import (
+    Position,
+    ResumeFile,
+    load_classifier,
+    load_segmenter,
+    read_spec,
+    save_model,
+)
+from eps.errors import UserError
+from eps.models.classifier import Classifier
+from eps.models.segmenter import Segmenter
+from eps.models.spec import (
+    ClassifierSpec,
+    SegmenterSpec,
+    TrunkSpec,
+    build_classifier,
+    build_segmenter,
+    from_json,
+    to_json,
+)
+
+TRUNK = TrunkSpec(
+    backbone="test_efficientnet",
+    frozen_norm=False,
+    fpn_channels=8,
+    head_channels=8,
+    head_depth=1,
+    prototypes=5,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+)
+CLASSIFIER = ClassifierSpec(trunk=TRUNK, classes=("train", "boat"), background=True)
+SEGMENTER = SegmenterSpec(
+    trunk=TRUNK, classes=("train",), image_size=(64, 64), scales=((8.0,), (16.0,), (32.0,)), ratios=(1.0,)
+)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> tuple[Path, Classifier]:
+    model = build_classifier(CLASSIFIER)
+    save_model(tmp_path / "classifier.safetensors", model, CLASSIFIER)
+    return tmp_path / "classifier.safetensors", model
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> tuple[Path, Segmenter]:
+    model = build_segmenter(SEGMENTER)
+    save_model(tmp_path / "segmenter.safetensors", model, SEGMENTER)
+    return tmp_path / "segmenter.safetensors", model
+
+
+def test_classifier_comes_back_from_its_file_alone(classifier: tuple[Path, Classifier], tmp_path: Path) -> None:
+    path, model = classifier
+    elsewhere = tmp_path / "elsewhere" / "any name"
+    elsewhere.parent.mkdir()
+    shutil.copy(path, elsewhere)
+    again, spec = load_classifier(elsewhere)
+    assert spec == CLASSIFIER
+    assert not again.training
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    assert torch.equal(model.mean, again.mean)
+    assert torch.equal(model.std, again.std)
+
+
+def test_segmenter_comes_back(segmenter: tuple[Path, Segmenter]) -> None:
+    path, model = segmenter
+    again, spec = load_segmenter(path)
+    assert spec == SEGMENTER
+    images = torch.rand(1, 3, 64, 64)
+    assert all(torch.equal(a, b) for a, b in zip(model.eval()(images), again(images), strict=True))
+
+
+def test_metadata_describes_the_model(classifier: tuple[Path, Classifier]) -> None:
+    with safe_open(classifier[0], framework="pt") as file:
+        metadata = file.metadata()
+    assert from_json(metadata["eps.1"]) == CLASSIFIER
+
+
+def test_equal_weights_make_equal_files(classifier: tuple[Path, Classifier], tmp_path: Path) -> None:
+    path, model = classifier
+    for _ in range(8):  # safetensors hashes by chance
+        save_model(tmp_path / "again", model.to(memory_format=torch.channels_last), CLASSIFIER)
+        assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_nothing_else_is_left_beside_it(classifier: tuple[Path, Classifier]) -> None:
+    assert [p.name for p in classifier[0].parent.iterdir()] == ["classifier.safetensors"]
+
+
+def test_failed_writing_keeps_the_old_file(
+    classifier: tuple[Path, Classifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model = classifier
+    before = path.read_bytes()
+
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("eps.engine.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        save_model(path, model, CLASSIFIER)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_one_is_not_the_other(classifier: tuple[Path, Classifier], segmenter: tuple[Path, Segmenter]) -> None:
+    with pytest.raises(UserError, match=r"classifier\.safetensors holds a classifier, a segmenter is needed"):
+        load_segmenter(classifier[0])
+    with pytest.raises(UserError, match=r"segmenter\.safetensors holds a segmenter, a classifier is needed"):
+        load_classifier(segmenter[0])
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.safetensors is missing: run the stage that trains it"):
+        read_spec(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated(classifier: tuple[Path, Classifier], share: float) -> None:
+    path, _ = classifier
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"^[^\n]*classifier\.safetensors is not a checkpoint of ours[^\n]*$"):
+        load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {"eps.2": to_json(CLASSIFIER)}, {"eps.1": "{}"}, {"eps.1": ""}],
+)
+def test_of_another_kind(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, metadata=metadata)
+    with pytest.raises(UserError, match="is not a checkpoint of ours"):
+        load_classifier(path)
+
+
+def test_weights_that_do_not_fit_their_description(classifier: tuple[Path, Classifier]) -> None:
+    path, _ = classifier
+    other = to_json(replace(CLASSIFIER, classes=("train",)))
+    save_file(load_file(path), path, metadata={"eps.1": other})
+    with pytest.raises(UserError, match=r"^[^\n]*weights do not fit the description[^\n]*$"):
+        load_classifier(path)
+
+
+def test_description_of_an_unknown_network(classifier: tuple[Path, Classifier]) -> None:
+    path, _ = classifier
+    other = to_json(replace(CLASSIFIER, trunk=replace(TRUNK, backbone="no_such_net")))
+    save_file(load_file(path), path, metadata={"eps.1": other})
+    with pytest.raises(UserError, match="'no_such_net' is not a timm model"):
+        load_classifier(path)
+
+
+def parts(seed: int) -> tuple[nn.Linear, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def test_resume_restores_everything(tmp_path: Path) -> None:
+    resume = ResumeFile(tmp_path / "deep" / "resume.pt", fingerprint="a")
+    model, optimizer = parts(0)
+    resume.save(Position(7, [{"loss": 0.5}]), model=model, optimizer=optimizer)
+    drawn = torch.rand(3)
+    other, other_optimizer = parts(1)
+    assert resume.restore(model=other, optimizer=other_optimizer) == Position(7, [{"loss": 0.5}])
+    assert torch.equal(other.weight, model.weight)
+    assert torch.equal(torch.rand(3), drawn)
+    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (optimizer, other_optimizer)]
+    assert torch.equal(*moments)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["resume.pt"]
+    resume.path.unlink()
+    assert resume.restore(model=other) == Position(0, [])
+
+
+def test_resume_leaves_another_run_alone(tmp_path: Path) -> None:
+    path = tmp_path / "resume.pt"
+    ResumeFile(path, fingerprint="a").save(Position(7, []), model=parts(0)[0])
+    model, _ = parts(1)
+    weight, state = model.weight.clone(), torch.get_rng_state()
+    assert ResumeFile(path, fingerprint="b").restore(model=model) == Position(0, [])
+    assert torch.equal(model.weight, weight)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_broken_resume_file(tmp_path: Path, share: float) -> None:
+    resume = ResumeFile(tmp_path / "resume.pt", fingerprint="a")
+    resume.save(Position(7, []), model=parts(0)[0])
+    content = resume.path.read_bytes()
+    resume.path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"resume\.pt is not readable: remove it to start training afresh"):
+        resume.restore(model=parts(1)[0])
+
+
+def test_no_code_runs_from_a_resume_file(tmp_path: Path) -> None:
+    path = tmp_path / "resume.pt"
+    torch.save({"fingerprint": "a", "random": random.Random(0)}, path)
+    with pytest.raises(UserError, match="is not readable"):
+        ResumeFile(path, fingerprint="a").restore()

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import eps
+from eps.engine.checkpoint import save_model
+from eps.engine.inference import Instances
+from eps.engine.predictor import Predictor
+from eps.errors import UserError
+from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
+
+SPEC = SegmenterSpec(
+    trunk=TrunkSpec(
+        backbone="test_efficientnet",
+        frozen_norm=True,
+        fpn_channels=8,
+        head_channels=8,
+        head_depth=1,
+        prototypes=5,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.4),
+    ),
+    classes=("train", "boat"),
+    image_size=(64, 96),
+    scales=((8.0,), (16.0,), (32.0,)),
+    ratios=(1.0, 2.0),
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("segmenter")
+    save_model(folder / "model.safetensors", build_segmenter(SPEC), SPEC)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(folder: Path) -> Predictor:
+    return eps.load(folder)
+
+
+def picture(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, size=(height, width, 3), dtype=np.uint8))
+
+
+def equal(one: Instances, other: Instances) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("size", [(96, 64), (65, 97), (1, 1), (200, 31)])
+def test_everything_is_at_the_photos_own_size(predictor: Predictor, size: tuple[int, int]) -> None:
+    width, height = size
+    found, labels = predictor.predict_all(picture(*size))
+    assert 0 < len(found.scores) <= 100
+    assert found.masks.shape == (len(found.scores), height, width)
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= torch.tensor([width, height, width, height])).all()
+    assert (found.scores.diff() <= 0).all()
+    assert (found.scores > 0.05).all()
+    assert set(found.classes.tolist()) <= {0, 1}
+    assert labels.shape == (height, width)
+    assert set(labels.flatten().tolist()) <= {0, 1, 2}
+
+
+def test_class_names(predictor: Predictor) -> None:
+    assert predictor.classes == ("train", "boat")
+
+
+def test_path_array_and_picture_are_the_same(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    image = picture(50, 40)
+    expected = predictor.predict(image)
+    image.save(tmp_path / "photo.png")
+    assert equal(predictor.predict(tmp_path / "photo.png"), expected)
+    assert equal(predictor.predict(str(tmp_path / "photo.png")), expected)
+    assert equal(predictor.predict(np.asarray(image)), expected)
+    backwards = np.ascontiguousarray(np.asarray(image)[:, ::-1])[:, ::-1]
+    assert equal(predictor.predict(backwards), expected)
+    assert equal(eps.load(folder / "model.safetensors").predict(image), expected)
+    assert equal(eps.load(str(folder)).predict(image), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+def test_other_colour_modes(predictor: Predictor, mode: str) -> None:
+    image = picture(40, 30).convert(mode)
+    assert equal(predictor.predict(image), predictor.predict(image.convert("RGB")))
+
+
+def test_photo_of_the_networks_size_is_not_resized(predictor: Predictor) -> None:
+    """Then the result is what the model itself gives."""
+    image = picture(96, 64)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    semantic = predictor.model(predictor.model.normalize(pixels)).semantic
+    resized = torch.nn.functional.interpolate(semantic, size=(64, 96), mode="bilinear", align_corners=False)
+    labels = (resized[0].argmax(dim=0) + 1) % 3
+    agreement = (predictor.predict_all(image)[1] == labels).float().mean()
+    assert agreement > 0.999  # memory layout may move a draw
+
+
+def test_thresholds(folder: Path) -> None:
+    from eps.engine.checkpoint import load_segmenter
+
+    model, spec = load_segmenter(folder / "model.safetensors")
+    image = picture(60, 60)
+    every = Predictor(model=model, spec=spec, device=CPU, score_threshold=0.05).predict(image)
+    best = Predictor(model=model, spec=spec, device=CPU, score_threshold=0.05, max_detections=3).predict(image)
+    assert torch.equal(best.scores, every.scores[:3])
+    none = Predictor(model=model, spec=spec, device=CPU, score_threshold=1.0).predict(image)
+    assert len(none.scores) == 0
+    loose = Predictor(model=model, spec=spec, device=CPU, iou_threshold=1.0).predict(image)
+    assert loose.scores.sum() >= every.scores.sum()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a photo", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+def test_unreadable_photo(predictor: Predictor, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "photo.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"photo\.png cannot be read as an image"):
+        predictor.predict(path)
+
+
+def test_truncated_photo(predictor: Predictor, tmp_path: Path) -> None:
+    picture(60, 60).save(tmp_path / "photo.jpg")
+    content = (tmp_path / "photo.jpg").read_bytes()
+    (tmp_path / "photo.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"photo\.jpg cannot be read as an image"):
+        predictor.predict(tmp_path / "photo.jpg")
+
+
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.safetensors is missing"):
+        eps.load(tmp_path)
+    with pytest.raises(UserError, match=r"nowhere is missing"):
+        eps.load(tmp_path / "nowhere")
