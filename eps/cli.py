@@ -1,0 +1,300 @@
+"""The door: from a command line to a checked `Config` and a verb's `run`; every mistake of a user becomes one line.
+
+The only file that knows hydra.
+"""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import env_override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from rich.console import Console
+from yaml import YAMLError
+
+from eps.errors import UserError
+from eps.schema import Config, Result
+from eps.sweep_report import JobRecord, finite, read_records, report
+from eps.usage import usage
+from eps.validation import validate
+
+_CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+_VERSION_BASE = "1.3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """The job that is running: what `variant` starts from."""
+
+    overrides: tuple[str, ...] = ()
+    run_dir: str | None = None
+    folder: str | None = None
+    """Of a multirun's job: where it writes."""
+
+
+_NO_JOB = _Job()
+_running: ContextVar[_Job] = ContextVar("_running", default=_NO_JOB)
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files: inside the package where it is installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def entrypoint(run: Callable[[Config], Result]) -> Callable[[], None]:
+    """The `main` of a verb or stage: reads the command line, checks the config, calls `run`, once or as a multirun.
+
+    Ends the process with code 2 and one line on stderr for a mistake of the user, 130 when interrupted.
+    """
+
+    def task(tree: DictConfig) -> float:
+        return _swept(run, tree) if HydraConfig.get().mode is RunMode.MULTIRUN else _single(run, tree)
+
+    def main() -> None:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            print(usage(sys.modules[run.__module__], conf_dir()))
+            return
+        try:
+            sys.argv[1:] = _arguments(sys.argv[1:])
+            with env_override({"HYDRA_FULL_ERROR": "1"}):  # else hydra prints errors itself and exits
+                hydra.main(version_base=_VERSION_BASE, config_path=str(conf_dir()), config_name="config")(task)()
+        except (UserError, *_CONFIG_ERRORS) as error:
+            raise SystemExit(_refuse(error)) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return main
+
+
+def compose(*overrides: str) -> Config:
+    """The checked config that a command line with these overrides would run with. Raises `UserError`."""
+    try:
+        return _checked(_compose(overrides), _NO_JOB)
+    except _CONFIG_ERRORS as error:
+        raise UserError(_explain(error)) from error
+
+
+def call(run: Callable[[Config], Result], *overrides: str) -> Result:
+    """Run a verb or stage from Python as the command line would, `variant` included. Raises `UserError`."""
+    cfg = compose(*overrides)
+    with _as_job(_Job(overrides=overrides, run_dir=cfg.run_dir)):
+        return run(cfg)
+
+
+def variant(*overrides: str) -> Config:
+    """The running job's config, composed anew with further overrides: how a stage runs the same recipe another way.
+
+    In a multirun it writes into the job's folder; with a name below the job's (`name=<job>/cam`), into `cam` there.
+    """
+    job = _running.get()
+    try:
+        return _checked(_compose((*job.overrides, *overrides)), job)
+    except _CONFIG_ERRORS as error:
+        raise UserError(_explain(error)) from error
+
+
+def _arguments(arguments: list[str]) -> list[str]:
+    """Settings first, then flags: argparse takes settings on one side of the flags only."""
+    settings = [a for a in arguments if a.startswith("~") or ("=" in a and not a.startswith("-"))]
+    ordered = settings + [a for a in arguments if a not in settings]
+    _, unknown = get_args_parser().parse_known_args(ordered)
+    if unknown:
+        raise UserError(f"no option {unknown[0]}: settings are written key=value, without dashes; see --help")
+    return ordered
+
+
+def _compose(overrides: tuple[str, ...]) -> DictConfig:
+    if GlobalHydra.instance().is_initialized():
+        return hydra.compose("config", list(overrides))
+    with hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
+        return hydra.compose("config", list(overrides))
+
+
+def _checked(tree: DictConfig, job: _Job) -> Config:
+    """A tree of settings as `Config`, every value there and sensible, writing into the job's folder."""
+    try:
+        cfg = OmegaConf.to_object(tree)
+    except AttributeError as error:  # a key that was added with + but that no dataclass has
+        raise UserError(f"no such setting: {str(error).splitlines()[0]}; --cfg job prints them all") from error
+    assert isinstance(cfg, Config)
+    if job.folder is not None and cfg.out_dir == cfg.run_dir:
+        below = os.path.relpath(cfg.run_dir, job.run_dir)
+        if not below.startswith(".."):
+            cfg.out_dir = os.path.normpath(os.path.join(job.folder, below))
+    validate(cfg)
+    return cfg
+
+
+@contextmanager
+def _as_job(job: _Job) -> Iterator[None]:
+    token = _running.set(job)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def _single(run: Callable[[Config], Result], tree: DictConfig) -> float:
+    try:
+        job = _Job(overrides=tuple(HydraConfig.get().overrides.task), run_dir=str(tree.run_dir))
+        with _as_job(job):
+            return run(_checked(tree, job)).score
+    except (UserError, *_CONFIG_ERRORS) as error:
+        raise SystemExit(_refuse(error)) from None  # an Exception would make hydra print lines of its own
+
+
+def _swept(run: Callable[[Config], Result], tree: DictConfig) -> float:
+    """One job of a multirun: its end, good or bad, is recorded, and the other jobs go on."""
+    settings = HydraConfig.get()
+    folder = Path(settings.sweep.dir, settings.sweep.subdir)
+    overrides, number = tuple(settings.overrides.task), int(settings.job.num)
+    score, path, failure = float("nan"), None, None
+    _console().rule(f"job {number}: {' '.join(overrides)}", align="left")
+    try:
+        job = _Job(overrides=overrides, run_dir=str(tree.run_dir), folder=str(folder))
+        with _as_job(job):
+            result = run(_checked(tree, job))
+        score, path = result.score, str(result.path)
+    except (UserError, *_CONFIG_ERRORS) as error:
+        _refuse(error)
+        failure = _explain(error)
+    except Exception as error:
+        traceback.print_exc()
+        failure = _one_line(f"{type(error).__name__}: {error}")
+    record = JobRecord(job=number, overrides=list(overrides), score=finite(score), path=path, error=failure)
+    record.write(folder)
+    return score
+
+
+class Sweep(Callback):
+    """Checks every value of a multirun before its first job, and reports after its last, whatever the launcher."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a mistake before anything is written, and keep all jobs in one folder even where names are swept."""
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{config.hydra.sweep.dir}'")
+        try:
+            for overrides in _trials(list(config.hydra.overrides.task)):
+                _checked(_compose(overrides), _NO_JOB)
+        except (UserError, *_CONFIG_ERRORS) as error:
+            raise SystemExit(_refuse(error)) from None  # hydra turns an Exception here into a warning
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Gather what the jobs recorded, in whichever process they ran."""
+        sweep = Path(config.hydra.sweep.dir)
+        records = read_records(sweep)
+        report(sweep, records, _console())
+        if any(record.error for record in records):
+            raise SystemExit(2)
+
+
+def _trials(overrides: list[str]) -> Iterator[tuple[str, ...]]:
+    """Jobs that between them have every listed value of every swept key: far fewer than all combinations."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    values: list[list[str]] = []
+    for override in parser.parse_overrides(overrides):
+        if override.is_discrete_sweep():
+            values.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+        elif not override.is_sweep_override():  # an interval's values are the sweeper's to choose
+            values.append([str(override.input_line)])
+    first = [choices[0] for choices in values]
+    yield tuple(first)
+    for i, choices in enumerate(values):
+        for choice in choices[1:]:
+            yield (*first[:i], choice, *first[i + 1 :])
+
+
+def _console() -> Console:
+    return Console(markup=False, emoji=False, highlight=False)  # overrides hold brackets that are no markup
+
+
+def _refuse(error: Exception) -> int:
+    print(f"error: {_explain(error)}", file=sys.stderr)
+    return 2
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _explain(error: Exception) -> str:
+    """One line that names the key and says what to do."""
+    cause = error.__cause__ or error.__context__ if isinstance(error, HydraException) else error
+    match error:
+        case OverrideParseException():
+            return f"cannot read {error.override!r}: settings are written key=value, lists key=[a,b]"
+        case MissingConfigException(missing_cfg_file=str(wanted), options=[*options]):
+            group, _, choice = wanted.rpartition("/")
+            return f"{group}={choice}: no such choice;{_suggest(choice, options)} choose one of {', '.join(options)}"
+    where = f"conf {place[1]}: " if (place := re.match(r"In '([^']+)': ", str(error))) else ""
+    match cause:
+        case ConfigAttributeError() | ConfigKeyError():
+            key = _typed_key(str(error), str(cause.full_key))
+            return f"{where}no setting {key!r};{_suggest(key, _known_keys())} --cfg job prints them all"
+        case MissingMandatoryValue():
+            key = cause.full_key or str(cause).rpartition(": ")[2]
+            return f"{key} has no value: add {key}=..."
+        case OmegaConfBaseException():
+            key = f"{cause.full_key}: " if cause.full_key else ""
+            nested = "; write 24.0 for 24 in lists of lists" if str(cause).count("(int)") else ""
+            return f"{where}{key}{str(cause).splitlines()[0]}{nested}"
+    if "Ambiguous value" in str(error):
+        key, _, value = str(error).split("'")[1].partition("=")
+        return f"{key}={value}: for a list write {key}=[{value}]; for one job a value add -m"
+    return _one_line(str(error))
+
+
+def _typed_key(message: str, full_key: str) -> str:
+    """The key as the user typed it: omegaconf names the first part that it does not know."""
+    typed = re.search(r"override '?\+*([^'=\s]+)", message)
+    return typed[1] if typed and not full_key.startswith(f"{typed[1]}.") else full_key
+
+
+def _suggest(typed: str, known: list[str]) -> str:
+    """` did you mean ...?` with the settings that end in what was typed, or the closest one."""
+    found = [key for key in known if key.endswith(f".{typed}")][:3] or get_close_matches(typed, known, n=1)
+    return f" did you mean {' or '.join(found)}?" if found else ""
+
+
+def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
+    keys = []
+    hints = get_type_hints(schema)
+    for field in fields(schema):
+        keys.append(prefix + field.name)
+        if is_dataclass(hints[field.name]):
+            keys += _known_keys(hints[field.name], f"{prefix}{field.name}.")
+    return keys
+
+
+def _schema() -> DictConfig:
+    """`Config` with its groups spelled out: left missing, omegaconf cannot fill in one with a union type."""
+    schema = OmegaConf.structured(Config)
+    for field in fields(Config):
+        if is_dataclass(get_type_hints(Config)[field.name]):
+            schema[field.name] = get_type_hints(Config)[field.name]
+    assert isinstance(schema, DictConfig)
+    return schema
+
+
+ConfigStore.instance().store(name="schema", node=_schema())
+ConfigStore.instance().store(group="hydra/callbacks", name="sweep", node={"sweep": {"_target_": f"{__name__}.Sweep"}})

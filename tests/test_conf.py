@@ -1,0 +1,44 @@
+"""Every choice and every experiment of `conf/` makes a checked config."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eps.cli import compose, conf_dir
+from eps.schema import Config
+
+CONF = conf_dir()
+CHOICES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
+FOLDER = "data.root=photos"  # what data=folder leaves to the user
+
+
+def test_defaults_compose() -> None:
+    cfg = compose()
+    assert isinstance(cfg, Config)
+    assert (cfg.name, cfg.run_dir, cfg.out_dir) == ("default", "runs/default", "runs/default")
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_choice_composes(choice: str) -> None:
+    group, _, name = choice.partition("/")
+    compose(f"{group}={name}", *([FOLDER] if choice == "data/folder" else []))
+
+
+def test_there_are_experiments() -> None:
+    assert {"experiment/demo", "experiment/tiny"} <= set(CHOICES)
+
+
+@pytest.mark.parametrize("experiment", [c for c in CHOICES if c.startswith("experiment/")])
+def test_settings_win_over_experiments(experiment: str) -> None:
+    cfg = compose(f"experiment={Path(experiment).name}", "name=mine", "classifier=cam", "classifier.steps=7")
+    assert (cfg.name, cfg.classifier.kind, cfg.classifier.steps) == ("mine", "cam", 7)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_conf_holds_values_and_a_comment(path: Path) -> None:
+    text = path.read_text()
+    assert "_target_" not in text
+    assert isinstance(yaml.safe_load(text), dict)
+    comments = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
+    assert comments, "--help shows the first comment"
