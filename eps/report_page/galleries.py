@@ -1,0 +1,129 @@
+"""A dozen photos of a split, and what each method makes of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Integer, UInt8
+from PIL import Image
+
+from eps.data.artifacts import read_mask, read_scores
+from eps.data.layout import DatasetFolder
+from eps.data.truth import Truth
+from eps.engine.inference import Instances
+from eps.ops.pseudo_labels import label_map
+from eps.report_page.parts import Parts, read_evaluation
+from eps.report_page.pictures import Chip, Picture, class_chip, paint_instances, paint_labels, show
+
+PHOTOS = 12
+MIN_SCORE = 0.3
+"""Instances of a lower score are not drawn."""
+
+
+class Card(NamedTuple):
+    """One photo of a gallery."""
+
+    photo: str
+    tags: tuple[Chip, ...]
+    pictures: list[Picture]
+
+
+def spread(folder: DatasetFolder, ids: Sequence[str], count: int = PHOTOS) -> list[str]:
+    """At most `count` photos, in the order of the split: one of each class in turn, then whatever comes first."""
+    left = list(ids)
+    chosen: list[str] = []
+    while len(chosen) < min(count, len(ids)):
+        before = len(chosen)
+        for name in folder.classes:
+            found = next((photo for photo in left if name in folder.labels[photo]), None)
+            if found is not None and len(chosen) < count:
+                chosen.append(found)
+                left.remove(found)
+        if len(chosen) == before:  # only photos without tags are left
+            chosen += left[: count - len(chosen)]
+    return sorted(chosen, key=list(ids).index)
+
+
+def training_cards(parts: Parts, folder: DatasetFolder, truth: Truth, photos: Sequence[str]) -> list[Card]:
+    """Each photo with its saliency map, the pseudo-masks of every method, and the truth, as far as there are any."""
+    best = read_evaluation(parts.cam_pseudo_masks).get("best_threshold")
+    cards = []
+    for photo in photos:
+        image = folder.photo(photo)
+        pictures = [show(image, alt=f"photo {photo}", caption="photo")]
+        if folder.saliency_path(photo).is_file():
+            saliency = folder.saliency(photo, size=(image.height, image.width))
+            pictures.append(show(Image.fromarray(saliency), alt=f"saliency map of {photo}", caption="saliency"))
+        maps = {
+            "CAM": _cam_labels(parts.cam_pseudo_masks, photo, None if best is None else best["threshold"]),
+            "EPS": _labels(parts.pseudo_masks, photo),
+            "EPS + CRF": _labels(parts.crf_pseudo_masks, photo),
+            "truth": truth.semantic(photo) if truth.covers([photo]) else None,
+        }
+        pictures += [_label_picture(folder, photo, image, m, name) for name, m in maps.items() if m is not None]
+        cards.append(Card(photo, _tags(folder, photo), pictures))
+    return cards
+
+
+def validation_cards(folder: DatasetFolder, truth: Truth, found: Mapping[str, Instances]) -> list[Card]:
+    """Each photo with the instances found in it (masks, boxes, names, scores), and the truth if there is any."""
+    cards = []
+    for photo, instances in found.items():
+        image = folder.photo(photo)
+        pictures = [show(image, alt=f"photo {photo}", caption="photo"), _found_picture(folder, photo, image, instances)]
+        if truth.covers([photo]):
+            true = truth(photo)
+            names = _counted(folder, true.classes)
+            painted = paint_instances(image, true.masks, true.classes)
+            alt = f"true instances of {photo}: {_spoken(names)}"
+            pictures.append(show(painted, alt=alt, caption="truth", chips=names))
+        cards.append(Card(photo, _tags(folder, photo), pictures))
+    return cards
+
+
+def _found_picture(folder: DatasetFolder, photo: str, image: Image.Image, instances: Instances) -> Picture:
+    shown = instances.scores >= MIN_SCORE
+    boxes, scores, classes, masks = (values[shown].cpu().numpy() for values in instances)
+    pairs = zip(classes, scores, strict=True)
+    names = tuple(class_chip(int(c), f"{folder.classes[int(c)]} {score:.2f}") for c, score in pairs)
+    painted = paint_instances(image, masks, classes, boxes)
+    alt = f"instances that the segmenter finds in {photo}: {_spoken(names)}"
+    return show(painted, alt=alt, caption="segmenter" if names else "segmenter: nothing", chips=names)
+
+
+def _counted(folder: DatasetFolder, classes: Integer[np.ndarray, " n"]) -> tuple[Chip, ...]:
+    """One chip a class, with the number of its instances."""
+    values, counts = np.unique(classes, return_counts=True)
+    pairs = zip(values.tolist(), counts.tolist(), strict=True)
+    return tuple(class_chip(c, folder.classes[c] if n == 1 else f"{folder.classes[c]} ({n})") for c, n in pairs)
+
+
+def _label_picture(
+    folder: DatasetFolder, photo: str, image: Image.Image, labels: UInt8[np.ndarray, "H W"], name: str
+) -> Picture:
+    names = [folder.classes[value - 1] for value in np.unique(labels).tolist() if 0 < value <= len(folder.classes)]
+    alt = f"{name}, labels of {photo}: {', '.join(names) or 'background alone'}"
+    return show(paint_labels(image, labels), alt=alt, caption=name)
+
+
+def _cam_labels(folder: Path | None, photo: str, threshold: float | None) -> UInt8[np.ndarray, "H W"] | None:
+    """CAM's labels at this threshold where its maps were kept, else its stored ones."""
+    path = None if folder is None else folder / "scores" / f"{photo}.npz"
+    if threshold is None or path is None or not path.is_file():
+        return _labels(folder, photo)
+    return label_map(torch.from_numpy(read_scores(path)), threshold=threshold).numpy()
+
+
+def _labels(folder: Path | None, photo: str) -> UInt8[np.ndarray, "H W"] | None:
+    path = None if folder is None else folder / "masks" / f"{photo}.png"
+    return read_mask(path) if path is not None and path.is_file() else None
+
+
+def _tags(folder: DatasetFolder, photo: str) -> tuple[Chip, ...]:
+    return tuple(class_chip(folder.classes.index(tag), tag) for tag in folder.labels[photo])
+
+
+def _spoken(names: Sequence[Chip]) -> str:
+    return ", ".join(chip.text for chip in names) or "none"

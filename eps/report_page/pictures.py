@@ -1,0 +1,130 @@
+"""Photos, masks and planes as small pictures inside a page."""
+
+import base64
+import io
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from eps.ops.pseudo_labels import IGNORE
+
+SIDE = 256
+"""Longest side of a picture in pixels."""
+_IGNORED = (236, 232, 210)
+
+
+class Chip(NamedTuple):
+    """A class name, or more about an instance, in the class's colour (CSS)."""
+
+    text: str
+    color: str
+
+
+class Picture(NamedTuple):
+    """One picture of the page, with what it shows for those who do not see it."""
+
+    uri: str
+    alt: str
+    caption: str
+    chips: tuple[Chip, ...] = ()
+
+
+def class_color(index: int) -> tuple[int, int, int]:
+    """The colour of class `index` (from 0); twenty that can be told apart, then again from the first."""
+    shades = matplotlib.colormaps["tab20"]
+    position = index % 20
+    red, green, blue, _ = shades((2 * position) % 20 + position // 10)  # the ten full colours first
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def class_chip(index: int, text: str) -> Chip:
+    """`text` in the colour of class `index`."""
+    return Chip(text, "#{:02x}{:02x}{:02x}".format(*class_color(index)))
+
+
+def show(image: Image.Image, *, alt: str, caption: str, chips: tuple[Chip, ...] = ()) -> Picture:
+    """A picture of the image at the page's size, as a data URI."""
+    buffer = io.BytesIO()
+    _fitted(image, Image.Resampling.BICUBIC).convert("RGB").save(buffer, format="WEBP", quality=82)
+    uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(uri, alt, caption, chips)
+
+
+def paint_labels(photo: Image.Image, labels: UInt8[np.ndarray, "H W"]) -> Image.Image:
+    """The photo, greyed, under its label map (class + 1, 0 background, 255 ignore: hatched)."""
+    canvas, at = _canvas(photo), _enlarged(labels, photo)
+    for value in np.unique(at[(at != 0) & (at != IGNORE)]):
+        _paint(canvas, at == value, class_color(int(value) - 1))
+    rows, columns = np.indices(at.shape)
+    canvas[(at == IGNORE) & ((rows + columns) % 8 < 4)] = _IGNORED
+    return Image.fromarray(canvas.round().astype(np.uint8))
+
+
+def paint_instances(
+    photo: Image.Image,
+    masks: Bool[np.ndarray, "n H W"],
+    classes: Integer[np.ndarray, " n"],
+    boxes: Float[np.ndarray, "n 4"] | None = None,
+) -> Image.Image:
+    """The photo, greyed, under its instances, each with its outline and, if given, its box (pixels, xyxy)."""
+    canvas = _canvas(photo)
+    for mask, index in zip(masks, classes, strict=True):
+        _paint(canvas, _enlarged(mask, photo), class_color(int(index)))
+    image = Image.fromarray(canvas.round().astype(np.uint8))
+    pencil = ImageDraw.Draw(image)
+    scale = image.width / photo.width
+    for box, index in zip([] if boxes is None else boxes, classes, strict=boxes is not None):
+        x1, y1, x2, y2 = (float(edge) * scale for edge in box)
+        pencil.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=class_color(int(index)), width=2)
+    return image
+
+
+def paint_plane(plane: Float[np.ndarray, "h w"]) -> Image.Image:
+    """A plane without negative values, from dark (0) to light (its maximum)."""
+    return _shaded(plane / max(float(plane.max()), 1e-9), "viridis")
+
+
+def paint_logits(logits: Float[np.ndarray, "h w"]) -> Image.Image:
+    """Red above 0, blue below; full from 4 on, where a sigmoid has nearly reached its end."""
+    return _shaded((logits / 4 + 1) / 2, "RdBu_r")
+
+
+def _shaded(values: Float[np.ndarray, "h w"], shades: str) -> Image.Image:
+    colors = np.asarray(matplotlib.colormaps[shades](values.clip(0, 1), bytes=True), dtype=np.uint8)
+    return _fitted(Image.fromarray(colors[..., :3]), Image.Resampling.NEAREST)
+
+
+def _canvas(photo: Image.Image) -> Float[np.ndarray, "H W 3"]:
+    """The photo at the page's size with half of its colour taken out, so that masks stand out."""
+    fitted = _fitted(photo, Image.Resampling.BICUBIC)
+    grey = np.asarray(fitted.convert("L").convert("RGB"), dtype=np.float64)
+    return 0.3 * np.asarray(fitted, dtype=np.float64) + 0.6 * grey + 25
+
+
+def _paint(canvas: Float[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], color: tuple[int, int, int]) -> None:
+    """Colour a mask in place, its rim fully."""
+    inside = ndimage.binary_erosion(mask, iterations=2, border_value=1)
+    canvas[inside] = 0.45 * canvas[inside] + 0.55 * np.array(color)
+    canvas[mask & ~inside] = color
+
+
+def _enlarged(values: np.ndarray, photo: Image.Image) -> np.ndarray:
+    """Labels or a mask of the photo, at the size of its canvas."""
+    size = _size(photo)
+    if values.shape != (photo.height, photo.width):
+        raise ValueError(f"a mask of {values.shape} does not fit a photo of {(photo.height, photo.width)}")
+    fitted = Image.fromarray(values.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(fitted).astype(values.dtype)
+
+
+def _fitted(image: Image.Image, method: Image.Resampling) -> Image.Image:
+    return image if image.size == _size(image) else image.resize(_size(image), method)
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    scale = SIDE / max(image.size)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))

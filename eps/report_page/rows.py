@@ -1,0 +1,114 @@
+"""The numbers of a run, one row a method."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eps.report_page.parts import Parts, read_evaluation, read_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method's scores; None for what is not known. IoU and AP in percent, leakage in 0..1."""
+
+    name: str
+    label: str
+    made: bool
+    """Whether the run has this method at all."""
+    split: str
+    """What `per_class`, `leakage` and `ap50` were measured on."""
+    miou: Mapping[str, float | None]
+    """By split."""
+    per_class: Mapping[str, float | None]
+    leakage: float | None
+    ap50: float | None
+    seconds: float | None
+    """To make this row, what it shares with rows above left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The names of the splits: pseudo-masks are of `train`, segmenters are scored on `val` and `also`."""
+
+    train: str
+    val: str
+    also: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every split once, in the order of the table."""
+        return tuple(dict.fromkeys((self.train, self.val, *self.also)))
+
+
+def gather_rows(parts: Parts, splits: Splits) -> list[Row]:
+    """The five rows of the table: CAM, EPS, EPS with a CRF, the segmenter, and the segmenter trained on truth."""
+    cam = read_evaluation(parts.cam_pseudo_masks)
+    best = cam.get("best_threshold")
+    if best is not None:  # at the threshold that truth likes best: instances were not split at that one
+        cam = {"splits": {splits.train: {**best, "instances": None}}}
+    eps, crf = read_evaluation(parts.pseudo_masks), read_evaluation(parts.crf_pseudo_masks)
+    own, truth = read_evaluation(parts.segmenter), read_evaluation(parts.truth_segmenter)
+    cam_label = "CAM" if best is None else "CAM (best threshold)"
+    crf_made = [parts.crf_pseudo_masks] if parts.pseudo_masks else [parts.classifier, parts.crf_pseudo_masks]
+    return [
+        _row("cam", cam_label, cam, splits.train, splits, [parts.cam_classifier, parts.cam_pseudo_masks]),
+        _row("eps", "EPS", eps, splits.train, splits, [parts.classifier, parts.pseudo_masks]),
+        _row("eps_crf", "EPS + CRF", crf, splits.train, splits, crf_made),
+        _row("segmenter", "segmenter", own, splits.val, splits, [parts.segmenter]),
+        _row("segmenter_truth", "fully supervised segmenter", truth, splits.val, splits, [parts.truth_segmenter]),
+    ]
+
+
+def supervision_ratio(rows: Sequence[Row]) -> float | None:
+    """mIoU of the segmenter from tags over that of the same segmenter from true masks, on the validation split."""
+    by_name = {row.name: row for row in rows}
+    ours, full = (by_name[name].miou[by_name[name].split] for name in ("segmenter", "segmenter_truth"))
+    return None if ours is None or not full else ours / full
+
+
+def seconds_of(parts: Parts) -> dict[str, float]:
+    """The recorded seconds of each artifact."""
+    recorded = {name: read_seconds(folder) for name, folder in vars(parts).items()}
+    return {name: seconds for name, seconds in recorded.items() if seconds is not None}
+
+
+def summary(rows: Sequence[Row], *, seconds: Mapping[str, float], peak_rss_mb: float) -> dict[str, Any]:
+    """What `summary.json` holds."""
+    return {
+        "rows": {row.name: _plain(row) for row in rows},
+        "supervision_ratio": supervision_ratio(rows),
+        "seconds": {**seconds, "total": sum(seconds.values())},
+        "peak_rss_mb": peak_rss_mb,
+    }
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    content = asdict(row)
+    scores = {f"miou_{split}": value for split, value in row.miou.items()}
+    return scores | {key: content[key] for key in ("per_class", "leakage", "ap50")}
+
+
+def _row(
+    name: str, label: str, evaluation: dict[str, Any], split: str, splits: Splits, made: Sequence[Path | None]
+) -> Row:
+    found: dict[str, Any] = evaluation.get("splits", {})
+    main = found.get(split, {})
+    times = [seconds for folder in made if (seconds := read_seconds(folder)) is not None]
+    return Row(
+        name=name,
+        label=label,
+        made=made[-1] is not None,
+        split=split,
+        miou={each: _finite(found.get(each, {}).get("miou")) for each in splits.all},
+        per_class={c: _finite(value) for c, value in main.get("per_class", {}).items()},
+        leakage=_finite((main.get("leakage") or {}).get("mean")),
+        ap50=_finite((main.get("instances") or {}).get("ap50")),
+        seconds=sum(times) if times and made[-1] is not None else None,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """A number that JSON can hold."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eps.data.artifacts import write_json, write_mask, write_scores
+from eps.data.layout import DatasetFolder
+from eps.data.truth import Truth
+from eps.engine.inference import Instances
+from eps.report_page.galleries import spread, training_cards, validation_cards
+from eps.report_page.parts import Parts
+
+NONE = Parts(
+    cam_classifier=None,
+    cam_pseudo_masks=None,
+    classifier=None,
+    pseudo_masks=None,
+    crf_pseudo_masks=None,
+    segmenter=None,
+    truth_segmenter=None,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DatasetFolder:
+    """One photo `a`, tagged `cat`, without saliency or truth."""
+    (tmp_path / "JPEGImages").mkdir()
+    Image.new("RGB", (40, 30), (90, 120, 60)).save(tmp_path / "JPEGImages" / "a.png")
+    return DatasetFolder(tmp_path, ("cat", "dog"), {"a": ("cat",)})
+
+
+def tagged(**tags: str) -> DatasetFolder:
+    return DatasetFolder(Path(), ("cat", "dog"), {photo: tuple(names.split()) for photo, names in tags.items()})
+
+
+def test_photos_are_spread_over_classes_in_the_order_of_the_split() -> None:
+    folder = tagged(a="cat", b="cat", c="cat", d="cat dog", e="dog", f="")
+    assert spread(folder, list("abcdef"), 2) == ["a", "d"]
+    assert spread(folder, list("abcdef"), 4) == ["a", "b", "d", "e"]
+
+
+def test_photos_without_tags_fill_up() -> None:
+    folder = tagged(a="", b="dog", c="", d="")
+    assert spread(folder, list("abcd"), 3) == ["a", "b", "c"]
+    assert spread(folder, list("abcd"), 9) == list("abcd")
+
+
+def test_a_photo_alone_makes_a_card(folder: DatasetFolder) -> None:
+    [card] = training_cards(NONE, folder, Truth(folder.root), ["a"])
+    assert [picture.caption for picture in card.pictures] == ["photo"]
+    assert (card.photo, [chip.text for chip in card.tags]) == ("a", ["cat"])
+
+
+def test_a_card_has_all_that_there_is(folder: DatasetFolder, tmp_path: Path) -> None:
+    labels = np.zeros((30, 40), dtype=np.uint8)
+    labels[:10] = 2
+    for place in ("run/cam", "run", "run/crf"):
+        write_mask(tmp_path / place / "pseudo_masks" / "masks" / "a.png", labels)
+    write_mask(folder.root / "SegmentationClass" / "a.png", labels)
+    (folder.root / "SALImages").mkdir()
+    Image.new("L", (40, 30), 99).save(folder.saliency_path("a"))
+    parts = Parts(
+        **{
+            **vars(NONE),
+            "cam_pseudo_masks": tmp_path / "run/cam/pseudo_masks",
+            "pseudo_masks": tmp_path / "run/pseudo_masks",
+            "crf_pseudo_masks": tmp_path / "run/crf/pseudo_masks",
+        }
+    )
+    [card] = training_cards(parts, folder, Truth(folder.root), ["a"])
+    assert [p.caption for p in card.pictures] == ["photo", "saliency", "CAM", "EPS", "EPS + CRF", "truth"]
+    assert card.pictures[-1].alt == "truth, labels of a: dog"
+
+
+def test_cam_is_drawn_at_its_best_threshold_where_its_maps_were_kept(folder: DatasetFolder, tmp_path: Path) -> None:
+    masks = tmp_path / "cam" / "pseudo_masks"
+    write_mask(masks / "masks" / "a.png", np.zeros((30, 40), dtype=np.uint8))
+    write_scores(masks / "scores" / "a.npz", np.stack([np.full((30, 40), 0.5), np.zeros((30, 40))]).astype(np.float32))
+    parts = Parts(**{**vars(NONE), "cam_pseudo_masks": masks})
+    for threshold, seen in ((0.4, "cat"), (0.6, "background alone")):
+        write_json(tmp_path / "cam/evaluation/pseudo_masks.json", {"best_threshold": {"threshold": threshold}})
+        [card] = training_cards(parts, folder, Truth(folder.root), ["a"])
+        assert card.pictures[-1].alt == f"CAM, labels of a: {seen}"
+
+
+def test_found_instances_are_named_with_scores_but_not_the_weak_ones(folder: DatasetFolder) -> None:
+    found = Instances(
+        boxes=torch.tensor([[0.0, 0, 20, 20], [5, 5, 30, 30]]),
+        scores=torch.tensor([0.91, 0.1]),
+        classes=torch.tensor([1, 0]),
+        masks=torch.zeros(2, 30, 40, dtype=torch.bool),
+    )
+    [card] = validation_cards(folder, Truth(folder.root), {"a": found})
+    photo, drawn = card.pictures
+    assert (photo.caption, drawn.caption) == ("photo", "segmenter")
+    assert [chip.text for chip in drawn.chips] == ["dog 0.91"]
+    assert drawn.alt == "instances that the segmenter finds in a: dog 0.91"
+
+
+def test_nothing_found_is_said_and_truth_is_counted(folder: DatasetFolder) -> None:
+    semantic = np.zeros((30, 40), dtype=np.uint8)
+    semantic[:5, :5] = semantic[20:25, 20:25] = semantic[0:5, 30:35] = 1
+    semantic[10:15, 10:15] = 2
+    write_mask(folder.root / "SegmentationClass" / "a.png", semantic)
+    none = Instances(
+        torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 30, 40, dtype=torch.bool)
+    )
+    [card] = validation_cards(folder, Truth(folder.root), {"a": none})
+    assert card.pictures[1].caption == "segmenter: nothing"
+    assert card.pictures[1].alt == "instances that the segmenter finds in a: none"
+    assert [chip.text for chip in card.pictures[2].chips] == ["cat (3)", "dog"]
