@@ -1,0 +1,120 @@
+"""Train the classifier whose localization maps explain image tags and saliency maps together (stage 1).
+
+Reads photos, tags and saliency maps; writes `classifier/`: weights, loss history and manifest.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from eps import build
+from eps.cli import entrypoint
+from eps.data.artifacts import as_plain
+from eps.data.datasets import TaggedDataset, join_tagged, read_saliency
+from eps.data.layout import DatasetFolder
+from eps.data.loading import load_batches
+from eps.data.manifest import Recorder
+from eps.data.samples import TaggedPhotos
+from eps.data.sampling import TrainingDraws
+from eps.engine.agreement import agreement
+from eps.engine.checkpoint import save_model
+from eps.engine.inference import localize
+from eps.engine.loop import Losses
+from eps.losses.classification import pooled_logits, tag_loss
+from eps.losses.eps import eps_loss, saliency_likelihood
+from eps.models.classifier import Classifier
+from eps.schema import ClassifierConfig, ClassifierKind, Config, Pooling, Result, SaliencyLoss
+
+PHOTOS_FOR_SCORE = 100
+
+
+def run(cfg: Config) -> Result:
+    """Train, write `classifier/`, and score by the agreement of the maps with saliency (no truth)."""
+    folder = build.dataset(cfg.data)
+    ids = folder.ids(cfg.data.train)
+    inputs = folder.fingerprint(ids, with_saliency=_uses_saliency(cfg))
+    fingerprint = build.fingerprint(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
+    recorder = Recorder(cfg.output("classifier"), fingerprint=fingerprint)
+    if (earlier := recorder.finished()) is not None:
+        return Result(score=earlier, path=recorder.folder)
+    accelerator = build.accelerator(cfg)
+    model, spec = build.classifier(cfg, folder.classes)
+    history = build.fit(
+        cfg,
+        cfg.classifier,
+        recorder,
+        accelerator,
+        model,
+        last=[model.coefficients],
+        criterion=partial(_criterion, cfg.classifier, model.normalize),
+        batches=partial(_batches, cfg, folder, ids),
+        label=f"classifier ({cfg.classifier.kind})",
+    )
+    score = _score(model.eval(), folder, ids[:PHOTOS_FOR_SCORE], accelerator.device)
+    with recorder.writing() as target:
+        save_model(target / "model.safetensors", model, spec)
+        recorder.record(target, score=score, config=as_plain(cfg.classifier), history=history)
+    return Result(score=score, path=recorder.folder)
+
+
+main = entrypoint(run)
+
+
+def _uses_saliency(cfg: Config) -> bool:
+    return cfg.classifier.kind is ClassifierKind.eps
+
+
+def _batches(cfg: Config, folder: DatasetFolder, ids: Sequence[str], start: int) -> Iterable[TaggedPhotos]:
+    node = cfg.classifier
+    transform = build.transform(node.augment, mean=cfg.trunk.mean)
+    return load_batches(
+        TaggedDataset(folder=folder, ids=ids, transform=transform, with_saliency=_uses_saliency(cfg)),
+        TrainingDraws(photos=len(ids), batch=node.batch, steps=node.steps, seed=cfg.seed, start=start),
+        join=join_tagged,
+        workers=cfg.runtime.workers,
+    )
+
+
+def _criterion(
+    cfg: ClassifierConfig, normalize: Callable[[Tensor], Tensor], model: nn.Module, batch: TaggedPhotos, step: int
+) -> Losses:
+    maps = model(normalize(batch.photos)).maps
+    classes = batch.tags.shape[1]
+    weights = batch.saliency if cfg.pooling is Pooling.salient else None
+    logits = pooled_logits(maps[:, :classes], weights, floor=cfg.pooling_floor)
+    terms = {"tags": cfg.tag_weight * tag_loss(logits, batch.tags)}
+    if cfg.kind is ClassifierKind.eps:
+        terms["saliency"] = _saliency_term(cfg, maps, batch, step)
+    return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
+
+
+def _saliency_term(cfg: ClassifierConfig, maps: Tensor, batch: TaggedPhotos, step: int) -> Tensor:
+    if cfg.saliency_loss is SaliencyLoss.likelihood:
+        return saliency_likelihood(maps, batch.saliency, batch.tags)
+    select_all = step < cfg.select_all * cfg.steps
+    return eps_loss(maps, batch.saliency, batch.tags, tau=cfg.tau, lam=cfg.lam, select_all=select_all).loss
+
+
+def _score(model: Classifier, folder: DatasetFolder, ids: Sequence[str], device: torch.device) -> float:
+    """Best IoU of single-scale maps with saliency over some training photos; nan where there is no saliency."""
+    if not all(folder.saliency_path(photo).is_file() for photo in ids):
+        return math.nan
+    found = agreement(_maps_and_saliency(model, folder, ids, device))
+    return max(found.iou)
+
+
+def _maps_and_saliency(
+    model: Classifier, folder: DatasetFolder, ids: Sequence[str], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for photo in ids:
+        image = folder.photo(photo)
+        tags = torch.from_numpy(folder.tags(photo)).to(device)
+        scores = localize(model, image, tags, scales=[1.0], flip=False)
+        yield scores.cpu(), read_saliency(folder, photo, size=(image.height, image.width))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Recipes: which verbs, in which order."""

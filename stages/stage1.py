@@ -1,0 +1,17 @@
+"""Stage 1: photos, tags and saliency maps -> a classifier with localization maps."""
+
+from eps import prepare, train_cls
+from eps.cli import entrypoint
+from eps.schema import Config, Result
+
+
+def run(cfg: Config) -> Result:
+    """Check the data, train the classifier."""
+    prepare.run(cfg)
+    return train_cls.run(cfg)
+
+
+main = entrypoint(run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""One tiny dataset and one finished run of the three stages, shared by all end-to-end tests."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from eps import build, pseudo_masks, train_cls, train_seg
+from eps.cli import call, compose
+from stages import stage1, stage2, stage3
+
+ARTIFACTS = ("classifier", "pseudo_masks", "segmenter")
+TRUTH = ("SegmentationClass", "SegmentationObject", "SegmentationContext")
+
+Command = Callable[..., tuple[int, str]]
+Contents = dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny railroad set: 12, 4 and 4 scenes of 64 pixels. Not to be changed."""
+    root = tmp_path_factory.mktemp("data") / "railroad"
+    build.dataset(compose("experiment=tiny", f"data.root={root}").data)
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of stages 1 to 3 on it. Not to be changed."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    for stage in (stage1, stage2, stage3):
+        call(stage.run, "experiment=tiny", f"data.root={dataset}", f"run_dir={run}")
+    return run
+
+
+@pytest.fixture
+def own_dataset(dataset: Path, tmp_path: Path) -> Path:
+    """A copy to change, to be read with data=folder: data=railroad would have its own set there."""
+    root = tmp_path / "own data"
+    shutil.copytree(dataset, root)
+    return root
+
+
+@pytest.fixture
+def own_run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run to change."""
+    run = tmp_path / "own run"
+    shutil.copytree(finished, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., None]:
+    """Stages 1 to 3 without evaluation and report."""
+
+    def run_verbs(root: Path, run: Path, *overrides: str) -> None:
+        for verb in (train_cls, pseudo_masks, train_seg):
+            call(verb.run, "experiment=tiny", "data=folder", f"data.root={root}", f"run_dir={run}", *overrides)
+
+    return run_verbs
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], Contents]:
+    """What a run's artifacts hold, byte for byte, but for run.json, which holds seconds."""
+
+    def of(run: Path) -> Contents:
+        files = [file for name in ARTIFACTS for file in (run / name).rglob("*") if file.is_file()]
+        return {
+            str(file.relative_to(run)): sha256(file.read_bytes()).hexdigest()
+            for file in files
+            if file.name != "run.json"
+        }
+
+    return of
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a verb as its command line would, in this process: exit code and what stands on stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_main(main: Callable[[], None], *arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["verb", *arguments])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run_main
