@@ -30,10 +30,10 @@ class BoxHead(nn.Module):
         self.classes = nn.Conv2d(channels, anchors_per_cell * (classes + 1), 3, padding=1)
         self.coefficients = nn.Conv2d(channels, anchors_per_cell * prototypes, 3, padding=1)
         self.anchors_per_cell = anchors_per_cell
-        # features and planes that stage 1 has trained are large: outputs near zero keep the first losses, whose
-        # gradient reaches the trunk, from undoing that training
-        for output in (self.boxes, self.classes, self.coefficients):
-            nn.init.normal_(output.weight, std=1e-3)
+        # features and planes that stage 1 has trained are large: small outputs keep the first losses, whose gradient
+        # reaches the trunk, from undoing that training
+        for output, std in ((self.boxes, 5e-3), (self.classes, 5e-3), (self.coefficients, 1e-4)):
+            nn.init.normal_(output.weight, std=std)
 
     def forward(self, levels: Sequence[Float[Tensor, "b c _ _"]]) -> BoxHeadOutput:
         hidden = [F.relu(self.shared(level)) for level in levels]

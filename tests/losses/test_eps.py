@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from eps.losses.eps import EPSLoss, eps_loss
+from eps.losses.eps import EPSLoss, eps_loss, saliency_likelihood
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 Array = NDArray[np.float64]
@@ -146,3 +146,104 @@ def test_gradient(select_all: bool) -> None:
         return result.loss
 
     assert torch.autograd.gradcheck(loss, (maps,))
+
+
+def naive_likelihood(maps: Array, saliency: Array, labels: Array) -> float:
+    """The equation, one pixel at a time; saliency at the maps' size."""
+    batch, channels, height, width = maps.shape
+    total = 0.0
+    for b, y, x in np.ndindex(batch, height, width):
+        exponent = np.exp(maps[b, :, y, x] - maps[b, :, y, x].max())
+        p = exponent / exponent.sum()
+        present = sum(p[c] for c in range(channels - 1) if labels[b, c])
+        s = saliency[b, 0, y, x]
+        total -= (s * np.log(present) if labels[b].any() else 0.0) + (1 - s) * np.log(p[-1])
+    return total / (batch * height * width)
+
+
+def test_likelihood_equals_the_equation() -> None:
+    maps, saliency, labels = photos(batch=4)
+    labels[2] = 0  # a photo without any tag
+    expected = naive_likelihood(maps.numpy(), saliency.numpy(), labels.numpy())
+    assert saliency_likelihood(maps, saliency, labels).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_likelihood_brings_maps_to_the_saliency_map() -> None:
+    maps, _, labels = photos()
+    large = torch.rand(3, 1, 11, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    resized = torch.nn.functional.interpolate(maps, size=(11, 17), mode="bilinear", align_corners=False)
+    assert torch.equal(saliency_likelihood(maps, large, labels), saliency_likelihood(resized, large, labels))
+
+
+def test_likelihood_of_a_batch_is_the_mean_of_singles() -> None:
+    maps, saliency, labels = photos()
+    labels[1] = 0
+    singles = [saliency_likelihood(maps[i : i + 1], saliency[i : i + 1], labels[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(saliency_likelihood(maps, saliency, labels), torch.stack(singles).mean())
+
+
+def test_likelihood_is_free_of_the_order_of_classes() -> None:
+    maps, saliency, labels = photos()
+    order = torch.tensor([2, 0, 3, 1])
+    permuted = saliency_likelihood(maps[:, [*order, 4]], saliency, labels[:, order])
+    torch.testing.assert_close(permuted, saliency_likelihood(maps, saliency, labels))
+
+
+def test_likelihood_is_least_for_maps_that_explain_saliency() -> None:
+    _, saliency, _ = photos(batch=1)
+    salient = (saliency > 0.5).double()
+    labels = torch.tensor([[1.0, 0.0]])
+    right = 50 * torch.cat([salient, torch.zeros_like(salient), 1 - salient], dim=1)
+    assert saliency_likelihood(right, salient, labels).item() == pytest.approx(0, abs=1e-9)
+    wrong_class = right[:, [1, 0, 2]]
+    assert saliency_likelihood(wrong_class, salient, labels).item() > 1
+
+
+def test_likelihood_of_a_photo_without_tags() -> None:
+    """Its salient pixels are nothing that is known; the others are background."""
+    maps, saliency, labels = photos(batch=1)
+    maps.requires_grad_()
+    nothing = torch.zeros_like(labels)
+    assert saliency_likelihood(maps, torch.ones_like(saliency), nothing).item() == 0
+    (gradient,) = torch.autograd.grad(saliency_likelihood(maps, (saliency > 0.5).double(), nothing), maps)
+    assert torch.isfinite(gradient).all()
+    salient = (saliency > 0.5).expand_as(maps)
+    assert not gradient[salient].any()
+    assert (gradient[:, -1:][saliency <= 0.5] < 0).all()
+
+
+def test_saturated_maps_still_learn() -> None:
+    """Where the background has swallowed a salient object, squares of probabilities give no gradient any more."""
+    maps = torch.tensor([-30.0, -30.0, 30.0]).double().view(1, 3, 1, 1).repeat(1, 1, 4, 4).requires_grad_()
+    saliency, labels = torch.ones(1, 1, 4, 4).double(), torch.tensor([[1, 0]])
+    (square,) = torch.autograd.grad(eps_loss(maps, saliency, labels, tau=0.4, lam=0.5, select_all=True).loss, maps)
+    (likelihood,) = torch.autograd.grad(saliency_likelihood(maps, saliency, labels), maps)
+    assert square.abs().max() < 1e-20
+    assert (likelihood[:, 0] < -0.9 / 16).all()
+    assert (likelihood[:, 2] > 0.9 / 16).all()
+
+
+def test_absent_classes_are_held_down_everywhere() -> None:
+    maps, saliency, labels = photos(batch=1)
+    labels[:] = torch.tensor([1.0, 1, 0, 0])
+    maps.requires_grad_()
+    (gradient,) = torch.autograd.grad(saliency_likelihood(maps, saliency, labels), maps)
+    assert (gradient[:, 2:4] > 0).all()
+
+
+def test_likelihood_of_one_pixel_and_one_class() -> None:
+    loss = saliency_likelihood(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.25), torch.ones(1, 1))
+    assert loss.item() == pytest.approx(np.log(2))
+
+
+def test_likelihood_needs_as_many_maps() -> None:
+    with pytest.raises(ValueError, match="1 labels need 2 maps, not 5"):
+        saliency_likelihood(torch.zeros(1, 5, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_gradient_of_the_likelihood(tagged: bool) -> None:
+    maps, saliency, labels = photos(batch=2, classes=3)
+    maps, saliency = maps[..., :2, :3].clone().requires_grad_(), saliency[..., :3, :4]
+    labels[0] = tagged
+    assert torch.autograd.gradcheck(lambda m: saliency_likelihood(m, saliency, labels), (maps,))

@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from eps.errors import UserError
-from eps.ops.pseudo_labels import alpha_background, best_threshold, label_map, threshold_agreement
+from eps.ops.pseudo_labels import (
+    alpha_background,
+    best_threshold,
+    constant_background,
+    label_map,
+    most_probable,
+    threshold_agreement,
+)
 
 
 def scores_of(classes: int = 3, seed: int = 0) -> torch.Tensor:
@@ -120,3 +127,48 @@ def test_background_is_first() -> None:
 
 def test_background_alone() -> None:
     assert alpha_background(torch.zeros(0, 1, 2), alpha=16.0).tolist() == [[[1.0, 1.0]]]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_constant_background_equals_loops(classes: int) -> None:
+    scores = scores_of(classes)
+    planes = constant_background(scores, threshold=0.3)
+    assert planes.shape == (classes + 1, 7, 9)
+    for y, x in np.ndindex(7, 9):
+        pixel = [0.3, *scores[:, y, x].tolist()]
+        assert planes[:, y, x].tolist() == pytest.approx([value / sum(pixel) for value in pixel], rel=1e-12)
+
+
+def test_constant_background_without_scores_is_all_background() -> None:
+    assert constant_background(torch.zeros(2, 1, 1), threshold=0.4).flatten().tolist() == [1, 0, 0]
+
+
+def test_threshold_and_constant_background_label_alike() -> None:
+    """Without a CRF between them, both ways from scores to labels are the same."""
+    scores = scores_of()
+    planes = constant_background(scores, threshold=0.6)
+    assert torch.equal(most_probable(planes, classes=torch.arange(3)), label_map(scores, threshold=0.6))
+
+
+@pytest.mark.parametrize("band", [0.0, 0.1])
+def test_most_probable_equals_loops(band: float) -> None:
+    probabilities = scores_of(4)
+    labels = most_probable(probabilities, classes=torch.tensor([4, 0, 19]), ignore_band=band)
+    assert labels.dtype == torch.uint8
+    for y, x in np.ndindex(7, 9):
+        pixel = probabilities[:, y, x].tolist()
+        best, second = sorted(pixel, reverse=True)[:2]
+        expected = 255 if band and best - second < band else [0, 5, 1, 20][pixel.index(best)]
+        assert labels[y, x].item() == expected
+    assert set(labels.flatten().tolist()) == ({0, 5, 1, 20, 255} if band else {0, 5, 1, 20})
+
+
+def test_most_probable_of_the_background_alone() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert most_probable(torch.ones(1, 2, 2), classes=nothing, ignore_band=0.9).tolist() == [[0, 0], [0, 0]]
+
+
+def test_most_probable_ignores_what_is_within_the_band_alone() -> None:
+    probabilities = torch.tensor([[0.5, 0.625, 0.75], [0.5, 0.375, 0.25]]).view(2, 1, 3)
+    assert most_probable(probabilities, classes=torch.tensor([1]), ignore_band=0.25).tolist() == [[255, 0, 0]]
+    assert most_probable(probabilities, classes=torch.tensor([1]), ignore_band=0.5).tolist() == [[255, 255, 0]]

@@ -275,6 +275,19 @@ def test_stored_scores_and_the_best_threshold(own_run: Path, dataset: Path) -> N
     assert best["curve"][str(threshold)] == pytest.approx(content["splits"]["train"]["miou"])
 
 
+def test_stored_scores_are_used_again(
+    own_run: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another threshold takes no further look at the photos, and labels as if it had."""
+    call(pseudo_masks.run, *tiny(dataset, own_run, "pseudo_masks.threshold=0.3"))
+    expected = {path.name: path.read_bytes() for path in (own_run / "pseudo_masks" / "masks").iterdir()}
+    call(pseudo_masks.run, *tiny(dataset, own_run, "pseudo_masks.save_scores=true"))
+    monkeypatch.setattr(pseudo_masks, "localize", refuse)
+    call(pseudo_masks.run, *tiny(dataset, own_run, "pseudo_masks.threshold=0.3"))
+    assert {path.name: path.read_bytes() for path in (own_run / "pseudo_masks" / "masks").iterdir()} == expected
+    assert not (own_run / "pseudo_masks" / "scores").exists()
+
+
 @pytest.mark.parametrize("module", [stage1, stage2, stage3, *VERBS.values(), prepare, evaluate])
 def test_everything_has_a_command_line(module: ModuleType) -> None:
     assert callable(module.main)

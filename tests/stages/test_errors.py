@@ -1,0 +1,270 @@
+"""Mistakes: one line that names what is wrong and what to do, exit code 2, and nothing half-written."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eps import evaluate, prepare, pseudo_masks, train_cls, train_seg
+from eps.data.artifacts import read_json, write_json, write_mask
+from eps.data.railroad import CLASSES
+from stages import stage1, stage2, stage3
+
+Command = Callable[..., tuple[int, str]]
+PHOTO = "train_00003"
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Place:
+    """A dataset and a run to break things in."""
+
+    def __init__(self, command: Command, root: Path, run: Path) -> None:
+        self.command, self.root, self.run = command, root, run
+
+    def names(self) -> dict[str, int]:
+        return {
+            str(path.relative_to(self.run)): path.stat().st_mtime_ns for path in self.run.rglob("*") if path.is_file()
+        }
+
+    def refuses(self, verb: ModuleType, *overrides: str) -> str:
+        """The one line that the verb ends with."""
+        before = self.names()
+        settings = ("experiment=tiny", "data=folder", f"data.root={self.root}", f"run_dir={self.run}", *overrides)
+        code, text = self.command(verb.main, *settings)
+        assert code == 2, text
+        *progress, line = text.strip().split("\n")
+        assert line.startswith("error: ")
+        assert all(": " in shown and "Traceback" not in shown for shown in progress)
+        assert self.names() == before
+        return line
+
+    def change_tags(self, **changes: Any) -> None:
+        path = self.root / "image_labels.json"
+        write_json(path, read_json(path) | changes)
+
+
+@pytest.fixture
+def place(command: Command, own_dataset: Path, own_run: Path) -> Place:
+    """All three stages are finished here."""
+    return Place(command, own_dataset, own_run)
+
+
+@pytest.fixture
+def bare(command: Command, own_dataset: Path, tmp_path: Path) -> Place:
+    """Nothing has been run here."""
+    return Place(command, own_dataset, tmp_path / "bare run")
+
+
+@pytest.mark.parametrize("verb", [stage1, prepare, train_cls, evaluate])
+def test_missing_dataset(bare: Place, verb: ModuleType) -> None:
+    bare.root = bare.root / "nowhere"
+    assert "nowhere: no such folder; give the folder that holds JPEGImages/" in bare.refuses(verb)
+    assert not bare.run.exists()
+
+
+def test_unknown_tag(bare: Place) -> None:
+    bare.change_tags(labels={PHOTO: ["train", "rails"]})
+    line = bare.refuses(stage1)
+    assert f"photo '{PHOTO}' has the unknown tag 'rails'; known are {', '.join(CLASSES)}" in line
+
+
+def test_missing_split(bare: Place) -> None:
+    assert "split 'training': " in bare.refuses(stage1, "data.train=training")
+
+
+def test_missing_classifier(bare: Place) -> None:
+    for verb in (stage2, pseudo_masks):
+        line = bare.refuses(verb)
+        assert "bare run/classifier/model.safetensors is missing: run the stage that trains it first" in line
+        assert "make stage1" in line
+    assert not bare.run.exists()
+
+
+def test_missing_pseudo_masks(bare: Place) -> None:
+    for verb in (stage3, train_seg, evaluate):
+        assert "bare run/pseudo_masks is missing: run stage 2 first (make stage2)" in bare.refuses(verb)
+    assert not bare.run.exists()
+
+
+def test_pseudo_masks_of_other_photos(place: Place) -> None:
+    shutil.rmtree(place.run / "segmenter")
+    assert "has no pseudo-mask of photo 'val_0000" in place.refuses(train_seg, "data.train=val")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "instances.json", f"masks/{PHOTO}.png"])
+def test_incomplete_pseudo_masks(place: Place, name: str) -> None:
+    shutil.rmtree(place.run / "segmenter")
+    (place.run / "pseudo_masks" / name).unlink()
+    assert f"pseudo_masks/{name} is missing" in place.refuses(train_seg, "segmenter.steps=3")
+
+
+def test_missing_classifier_for_the_warm_start(place: Place) -> None:
+    shutil.rmtree(place.run / "classifier")
+    shutil.rmtree(place.run / "segmenter")
+    assert "classifier/model.safetensors is missing" in place.refuses(train_seg)
+
+
+def test_missing_segmenter(place: Place) -> None:
+    shutil.rmtree(place.run / "segmenter")
+    line = place.refuses(evaluate, "evaluate=segmenter")
+    assert "segmenter/model.safetensors is missing" in line
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 half a photo"])
+@pytest.mark.parametrize("verb", [stage1, train_cls])
+def test_corrupt_photo(bare: Place, verb: ModuleType, content: bytes) -> None:
+    (bare.root / "JPEGImages" / f"{PHOTO}.jpg").write_bytes(content)
+    assert f"{PHOTO}.jpg cannot be read as an image" in bare.refuses(verb)
+
+
+def test_corrupt_photo_in_another_process(bare: Place) -> None:
+    (bare.root / "JPEGImages" / f"{PHOTO}.jpg").write_bytes(b"")
+    line = bare.refuses(train_cls, "runtime.workers=1")
+    assert f"{PHOTO}.jpg cannot be read as an image" in line
+    assert len(line) < 300
+
+
+def test_all_faults_at_once(bare: Place) -> None:
+    (bare.root / "JPEGImages" / "train_00001.jpg").unlink()
+    (bare.root / "JPEGImages" / "train_00002.jpg").write_bytes(b"")
+    (bare.root / "SALImages" / "train_00004.png").unlink()
+    Image.new("L", (63, 64)).save(bare.root / "SALImages" / "train_00005.png")
+    line = bare.refuses(prepare)
+    assert "4 faults" in line
+    for fault in ("train_00001: no photo", "train_00002.jpg cannot", "train_00004.png is missing", "is 63x64"):
+        assert fault in line
+
+
+def test_many_faults_are_not_all_told(bare: Place) -> None:
+    ids = [f"none_{number}" for number in range(30)]
+    bare.change_tags(labels={photo: [] for photo in ids})
+    (bare.root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(ids))
+    line = bare.refuses(prepare)
+    assert "30 faults" in line
+    assert line.endswith("and 10 more")
+    assert "none_20" not in line
+
+
+@pytest.mark.parametrize("verb", [stage1, train_cls])
+def test_saliency_of_another_size(bare: Place, verb: ModuleType) -> None:
+    Image.new("L", (32, 64)).save(bare.root / "SALImages" / f"{PHOTO}.png")
+    assert f"SALImages/{PHOTO}.png is 32x64, its photo 64x64; resize it" in bare.refuses(verb)
+
+
+@pytest.mark.parametrize("verb", [stage1, train_cls])
+def test_missing_saliency(bare: Place, verb: ModuleType) -> None:
+    (bare.root / "SALImages" / f"{PHOTO}.png").unlink()
+    assert f"{PHOTO}.png is missing: every training photo needs a saliency map" in bare.refuses(verb)
+
+
+def test_threshold_without_saliency(place: Place) -> None:
+    (place.root / "SALImages" / f"{PHOTO}.png").unlink()
+    line = place.refuses(pseudo_masks)
+    assert "pseudo_masks.threshold=auto needs a saliency map for every photo; set a number instead" in line
+
+
+def test_blank_saliency(place: Place) -> None:
+    for path in (place.root / "SALImages").iterdir():
+        Image.new("L", (64, 64)).save(path)
+    assert "pseudo_masks.threshold=auto: no localization map meets a saliency map" in place.refuses(pseudo_masks)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "verb", "override"),
+    [
+        ("classifier", pseudo_masks, "pseudo_masks.min_area=5"),
+        ("classifier", train_seg, "segmenter.steps=3"),
+        ("segmenter", evaluate, "evaluate=segmenter"),
+        ("segmenter", stage3, "evaluate=segmenter"),
+    ],
+)
+def test_truncated_checkpoint(place: Place, artifact: str, verb: ModuleType, override: str) -> None:
+    path = place.run / artifact / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert f"{artifact}/model.safetensors is not a checkpoint of ours" in place.refuses(verb, override)
+
+
+def test_segmenter_for_a_classifier(place: Place) -> None:
+    shutil.copy(place.run / "segmenter/model.safetensors", place.run / "classifier/model.safetensors")
+    assert "holds a segmenter, a classifier is needed" in place.refuses(pseudo_masks)
+
+
+@pytest.mark.parametrize("verb", [pseudo_masks, train_seg])
+@pytest.mark.parametrize("classes", [[*CLASSES, "unicorn"], list(reversed(CLASSES))])
+def test_classifier_of_other_classes(place: Place, verb: ModuleType, classes: list[str]) -> None:
+    place.change_tags(classes=classes)
+    assert f"model.safetensors knows the classes {list(CLASSES)}" in place.refuses(verb)
+
+
+def test_classifier_that_cannot_start_a_segmenter(place: Place) -> None:
+    line = place.refuses(train_seg, "trunk.prototypes=4")
+    assert "classifier/model.safetensors has another trunk than this config" in line
+    settings = ("experiment=tiny", "data=folder", f"data.root={place.root}", f"run_dir={place.run}")
+    assert place.command(train_cls.main, *settings, "classifier=cam")[0] == 0
+    line = place.refuses(train_seg, "segmenter.steps=3")
+    assert "is a CAM classifier: segmenter.warm_start=true needs one of classifier=eps" in line
+
+
+def test_broken_state_to_resume_from(bare: Place) -> None:
+    bare.run.mkdir()
+    (bare.run / "classifier.resume.pt").write_bytes(b"half")
+    assert "classifier.resume.pt is not readable: remove it to start training afresh" in bare.refuses(train_cls)
+
+
+def test_evaluation_without_truth(place: Place) -> None:
+    shutil.rmtree(place.root / "SegmentationClass")
+    assert "SegmentationClass/train_00000.png is missing: evaluation and" in place.refuses(evaluate)
+
+
+def test_truth_of_another_size(place: Place) -> None:
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        with Image.open(place.root / folder / f"{PHOTO}.png") as image:
+            image.resize((32, 32), Image.Resampling.NEAREST).save(place.root / folder / f"{PHOTO}.png")
+    assert f"photo '{PHOTO}': prediction is (64, 64), truth (32, 32)" in place.refuses(evaluate)
+
+
+def test_truth_of_other_classes(place: Place) -> None:
+    path = place.root / "SegmentationClass" / f"{PHOTO}.png"
+    with Image.open(path) as image:
+        labels = image.point(lambda value: value and 20)
+    write_mask(path, np.asarray(labels))
+    assert f"photo '{PHOTO}': truth holds the label 20, neither in 0..5 nor 255" in place.refuses(evaluate)
+
+
+def test_best_threshold_without_scores(place: Place) -> None:
+    line = place.refuses(evaluate, "evaluate.best_threshold=true")
+    assert "run eps.pseudo_masks with pseudo_masks.save_scores=true" in line
+
+
+def test_loss_that_explodes(bare: Place) -> None:
+    line = bare.refuses(train_cls, "classifier.optim.lr=1e30", "classifier.optim.kind=sgd", "classifier.optim.warmup=0")
+    assert "the loss is not finite at step" in line
+
+
+def test_weights_that_are_not_there(bare: Place) -> None:
+    line = bare.refuses(train_cls, "trunk.weights=package:no_such_package")
+    assert "trunk.weights=package:no_such_package: no such package is installed" in line
+    assert "trunk.weights: nowhere.pth does not exist" in bare.refuses(train_cls, "trunk.weights=file:nowhere.pth")
+    assert "trunk.backbone='resnet_18' is not a timm model" in bare.refuses(train_cls, "trunk.backbone=resnet_18")
+
+
+@pytest.mark.slow
+def test_from_a_shell(tmp_path: Path, dataset: Path) -> None:
+    """No traceback, and only the one line."""
+    arguments = ["experiment=tiny", f"data.root={dataset}", f"run_dir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "eps.pseudo_masks", *arguments]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert "run/classifier/model.safetensors is missing: run the stage" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
