@@ -37,6 +37,7 @@ from eps.usage import usage
 from eps.validation import validate
 
 _CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+_MISTAKES = (UserError, OSError, *_CONFIG_ERRORS)
 _VERSION_BASE = "1.3"
 
 
@@ -71,14 +72,18 @@ def entrypoint(run: Callable[[Config], Result]) -> Callable[[], None]:
         return _swept(run, tree) if HydraConfig.get().mode is RunMode.MULTIRUN else _single(run, tree)
 
     def main() -> None:
-        if {"-h", "--help"} & set(sys.argv[1:]):
-            print(usage(sys.modules[run.__module__], conf_dir()))
-            return
         try:
+            if {"-h", "--help"} & set(sys.argv[1:]):
+                print(usage(sys.modules[run.__module__], conf_dir()), flush=True)
+                return
             sys.argv[1:] = _arguments(sys.argv[1:])
             with env_override({"HYDRA_FULL_ERROR": "1"}):  # else hydra prints errors itself and exits
                 hydra.main(version_base=_VERSION_BASE, config_path=str(conf_dir()), config_name="config")(task)()
-        except (UserError, *_CONFIG_ERRORS) as error:
+            sys.stdout.flush()
+        except BrokenPipeError:  # who read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except _MISTAKES as error:
             raise SystemExit(_refuse(error)) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -160,7 +165,9 @@ def _single(run: Callable[[Config], Result], tree: DictConfig) -> float:
         job = _Job(overrides=tuple(HydraConfig.get().overrides.task), run_dir=str(tree.run_dir))
         with _as_job(job):
             return run(_checked(tree, job)).score
-    except (UserError, *_CONFIG_ERRORS) as error:
+    except BrokenPipeError:
+        raise
+    except _MISTAKES as error:
         raise SystemExit(_refuse(error)) from None  # an Exception would make hydra print lines of its own
 
 
@@ -176,7 +183,7 @@ def _swept(run: Callable[[Config], Result], tree: DictConfig) -> float:
         with _as_job(job):
             result = run(_checked(tree, job))
         score, path = result.score, str(result.path)
-    except (UserError, *_CONFIG_ERRORS) as error:
+    except _MISTAKES as error:
         _refuse(error)
         failure = _explain(error)
     except Exception as error:
@@ -196,14 +203,19 @@ class Sweep(Callback):
         try:
             for overrides in _trials(list(config.hydra.overrides.task)):
                 _checked(_compose(overrides), _NO_JOB)
-        except (UserError, *_CONFIG_ERRORS) as error:
+        except _MISTAKES as error:
             raise SystemExit(_refuse(error)) from None  # hydra turns an Exception here into a warning
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Gather what the jobs recorded, in whichever process they ran."""
         sweep = Path(config.hydra.sweep.dir)
-        records = read_records(sweep)
-        report(sweep, records, _console())
+        try:
+            records = read_records(sweep)
+            report(sweep, records, _console())
+        except BrokenPipeError:
+            raise SystemExit(1) from None
+        except OSError as error:
+            raise SystemExit(_refuse(error)) from None  # hydra turns an Exception here into a warning
         if any(record.error for record in records):
             raise SystemExit(2)
 
@@ -246,6 +258,8 @@ def _explain(error: Exception) -> str:
         case MissingConfigException(missing_cfg_file=str(wanted), options=[*options]):
             group, _, choice = wanted.rpartition("/")
             return f"{group}={choice}: no such choice;{_suggest(choice, options)} choose one of {', '.join(options)}"
+        case OSError(strerror=str(reason)):
+            return f"{error.filename}: {reason}" if error.filename is not None else reason
     where = f"conf {place[1]}: " if (place := re.match(r"In '([^']+)': ", str(error))) else ""
     match cause:
         case ConfigAttributeError() | ConfigKeyError():

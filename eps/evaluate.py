@@ -4,6 +4,7 @@ Reads `pseudo_masks/` or `segmenter/` and the truth; writes `evaluation/<subject
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from eps import build
 from eps.cli import entrypoint
 from eps.data.artifacts import read_scores, write_json
 from eps.data.layout import DatasetFolder
+from eps.data.manifest import recorded
 from eps.data.mask_sources import PseudoMasks
 from eps.data.samples import PhotoMasks
 from eps.data.truth import Truth
@@ -41,14 +43,17 @@ class Prediction(NamedTuple):
 
 def run(cfg: Config) -> Result:
     """Score the splits, write and print the scores; the result's score is the mIoU of the first split."""
+    began = time.monotonic()
     folder = build.dataset(cfg.data)
     truth = Truth(folder.root)
     splits = {split: _score_split(cfg, folder, truth, split) for split in cfg.evaluate.splits}
     subject = cfg.evaluate.subject
-    content: dict[str, Any] = {"subject": subject.value, "splits": splits}
+    fingerprint = recorded(cfg.input(subject.value)).get("fingerprint")
+    content: dict[str, Any] = {"subject": subject.value, "fingerprint": fingerprint, "splits": splits}
     if cfg.evaluate.best_threshold:
         content["best_threshold"] = _best_threshold(cfg, folder, truth)
     path = cfg.output("evaluation") / f"{subject}.json"
+    content["seconds"] = round(time.monotonic() - began, 2)
     write_json(path, content)
     _print(content)
     return Result(score=splits[cfg.evaluate.splits[0]]["miou"], path=path)

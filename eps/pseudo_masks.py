@@ -26,11 +26,11 @@ from eps.data.artifacts import (
 )
 from eps.data.datasets import read_saliency
 from eps.data.layout import DatasetFolder
-from eps.data.manifest import Recorder, recorded
+from eps.data.manifest import SCORES, Recorder, intact, recorded
 from eps.engine.agreement import Agreement, LabelTally, agreement
 from eps.engine.checkpoint import load_classifier
 from eps.engine.inference import localize
-from eps.engine.progress import progress_bar
+from eps.engine.progress import announce, progress_bar
 from eps.errors import UserError
 from eps.models.classifier import Classifier
 from eps.ops.crf import dense_crf
@@ -54,6 +54,7 @@ def run(cfg: Config) -> Result:
     maps = build.fingerprint(repr(node.scales), repr(node.flip), classifier, inputs)
     recorder = Recorder(cfg.output("pseudo_masks"), fingerprint=build.fingerprint(node, maps))
     if (earlier := recorder.finished()) is not None:
+        announce(recorder.folder, earlier, fresh=False)
         return Result(score=earlier, path=recorder.folder)
     accelerator = build.accelerator(cfg)
     with recorder.writing() as target:
@@ -78,6 +79,7 @@ def run(cfg: Config) -> Result:
             threshold_curve=None if found is None else found.iou,
             counts=tally.counts(),
         )
+    announce(recorder.folder, tally.score(), fresh=True)
     return Result(score=tally.score(), path=recorder.folder)
 
 
@@ -88,7 +90,7 @@ def _stored_scores(cfg: Config, maps: str) -> Path | None:
     """Scores that an earlier run has kept, if they are of these photos, this classifier, these scales."""
     earlier = cfg.input("pseudo_masks")
     stored = earlier / "scores"
-    return stored if stored.is_dir() and recorded(earlier).get("maps") == maps else None
+    return stored if recorded(earlier).get("maps") == maps and intact(earlier, under=SCORES) else None
 
 
 def _write_scores(
@@ -159,17 +161,17 @@ def _label_photo(
     cfg: PseudoMasksConfig, folder: DatasetFolder, photo: str, scores: Float[Tensor, "c H W"], threshold: float
 ) -> UInt8[Tensor, "H W"]:
     present = torch.from_numpy(folder.tags(photo))
-    if cfg.crf.backend is CRFBackend.none or not present.any():
+    if cfg.crf is CRFBackend.none or not present.any():
         return label_map(scores, threshold=threshold, ignore_band=cfg.ignore_band)
     refined = dense_crf(
         np.asarray(folder.photo(photo)),
         constant_background(scores[present], threshold=threshold),
-        iterations=cfg.crf.iterations,
-        gaussian_sxy=cfg.crf.gaussian_sxy,
-        gaussian_compat=cfg.crf.gaussian_compat,
-        bilateral_sxy=cfg.crf.bilateral_sxy,
-        bilateral_srgb=cfg.crf.bilateral_srgb,
-        bilateral_compat=cfg.crf.bilateral_compat,
+        iterations=cfg.crf_parameters.iterations,
+        gaussian_sxy=cfg.crf_parameters.gaussian_sxy,
+        gaussian_compat=cfg.crf_parameters.gaussian_compat,
+        bilateral_sxy=cfg.crf_parameters.bilateral_sxy,
+        bilateral_srgb=cfg.crf_parameters.bilateral_srgb,
+        bilateral_compat=cfg.crf_parameters.bilateral_compat,
     )
     return most_probable(refined, classes=present.nonzero()[:, 0], ignore_band=cfg.ignore_band)
 

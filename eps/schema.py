@@ -174,7 +174,6 @@ class ClassifierConfig:
 
 @dataclass(kw_only=True, slots=True)
 class CRFConfig:
-    backend: CRFBackend
     iterations: int
     gaussian_sxy: float
     gaussian_compat: float
@@ -191,7 +190,8 @@ class PseudoMasksConfig:
     """Background score in 0..1, or `auto`: the one that agrees best with saliency."""
     ignore_band: float
     """Scores this near to the threshold, or to the next class, become 255."""
-    crf: CRFConfig
+    crf: CRFBackend
+    crf_parameters: CRFConfig
     min_area: int
     """Smallest instance in pixels."""
     save_scores: bool

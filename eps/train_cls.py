@@ -23,6 +23,7 @@ from eps.engine.agreement import agreement
 from eps.engine.checkpoint import save_model
 from eps.engine.inference import localize
 from eps.engine.loop import Losses
+from eps.engine.progress import announce
 from eps.losses.classification import pooled_logits, tag_loss
 from eps.losses.eps import eps_loss, saliency_likelihood
 from eps.models.classifier import Classifier
@@ -39,6 +40,7 @@ def run(cfg: Config) -> Result:
     fingerprint = build.fingerprint(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
     recorder = Recorder(cfg.output("classifier"), fingerprint=fingerprint)
     if (earlier := recorder.finished()) is not None:
+        announce(recorder.folder, earlier, fresh=False)
         return Result(score=earlier, path=recorder.folder)
     accelerator = build.accelerator(cfg)
     model, spec = build.classifier(cfg, folder.classes)
@@ -57,6 +59,7 @@ def run(cfg: Config) -> Result:
     with recorder.writing() as target:
         save_model(target / "model.safetensors", model, spec)
         recorder.record(target, score=score, config=as_plain(cfg.classifier), history=history)
+    announce(recorder.folder, score, fresh=True)
     return Result(score=score, path=recorder.folder)
 
 

@@ -92,22 +92,22 @@ RULES = (
             *_both(_TRAINERS, "steps", "batch"),
             *_both(_AUGMENTS, "crop"),
             *_both(["trunk"], "fpn_channels", "head_channels", "prototypes"),
-            "pseudo_masks.crf.iterations",
+            "pseudo_masks.crf_parameters.iterations",
             "segmenter.max_detections",
         ],
     ),
+    _Rule("must be between 0 and 4294967295", lambda seed: 0 <= seed < 2**32, ["seed"]),
     _Rule(
         "must be 0 or more",
         lambda value: value >= 0,
         [
-            "seed",
             "trunk.head_depth",
             "classifier.tag_weight",
             "pseudo_masks.min_area",
             *_both(_OPTIMS, "weight_decay", "bias_scale", "last_scale", "power", "warmup", "clip"),
             *_both(["segmenter"], "box_weight", "class_weight", "mask_weight", "semantic_weight"),
             *_both(["runtime"], "workers", "threads", "checkpoint_every"),
-            *_both(["pseudo_masks.crf"], "gaussian_compat", "bilateral_compat"),
+            *_both(["pseudo_masks.crf_parameters"], "gaussian_compat", "bilateral_compat"),
         ],
     ),
     _Rule(
@@ -116,7 +116,7 @@ RULES = (
         [
             *_both(_OPTIMS, "lr"),
             "classifier.pooling_floor",
-            *_both(["pseudo_masks.crf"], "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
+            *_both(["pseudo_masks.crf_parameters"], "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
         ],
     ),
     _Rule(

@@ -70,9 +70,41 @@ def test_run_gets_a_typed_config(command: Command) -> None:
     (cfg,) = seen
     assert isinstance(cfg, Config)
     assert cfg.classifier.kind is ClassifierKind.cam
-    assert cfg.pseudo_masks.crf.backend is CRFBackend.pydensecrf
-    assert cfg.pseudo_masks.scales == [0.5, 1.0, 1.5, 2.0]
+    assert cfg.pseudo_masks.crf is CRFBackend.pydensecrf
+    assert cfg.pseudo_masks.scales == [1.0, 1.5, 2.0]
     assert cfg.run_dir == cfg.out_dir == "runs/mine"
+
+
+def test_crf_is_a_choice_by_its_name() -> None:
+    for backend in CRFBackend:
+        assert cli.compose("pseudo_masks=crf", f"pseudo_masks.crf={backend}").pseudo_masks.crf is backend
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_unwritable_run_folder_is_one_line(command: Command, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    Path("file").touch()
+    assert command(double_seed, f"run_dir={name}") == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"error: {name}: ")
+    assert err.count("\n") == 1
+
+
+def test_unwritable_folder_of_a_job_is_recorded(command: Command) -> None:
+    def write(cfg: Config) -> Result:
+        Path("file").touch()
+        Path("file", "below").mkdir()
+        return double_seed(cfg)
+
+    assert command(write, "-m", "seed=1,2") == 2
+    jobs = json.loads((sweep_folder() / "sweep.json").read_text())["jobs"]
+    assert [job["error"] for job in jobs] == ["file/below: Not a directory"] * 2
+
+
+@pytest.mark.parametrize("flags", ["--help", "--cfg job"])
+def test_reader_that_leaves_early_is_no_mistake(flags: str) -> None:
+    verb = f"{sys.executable} -m eps.prepare {flags}"
+    done = subprocess.run(["bash", "-c", f"{verb} | true"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_single_run_leaves_only_what_the_verb_writes(command: Command) -> None:

@@ -51,7 +51,7 @@ def trained(folder: Path, **config: Any) -> None:
 def labelled(folder: Path, photos: list[str], backend: str) -> None:
     for photo in photos:
         write_mask(folder / "masks" / f"{photo}.png", np.full((64, 64), 2, dtype=np.uint8))
-    content = {"config": {"crf": {"backend": backend}}, "threshold": 0.4, "threshold_curve": [0.5] * len(THRESHOLDS)}
+    content = {"config": {"crf": backend}, "threshold": 0.4, "threshold_curve": [0.5] * len(THRESHOLDS)}
     write_json(folder / "manifest.json", content)
     write_json(folder / "run.json", {"seconds": 1.0})
 

@@ -3,6 +3,7 @@
 Everything is written under a temporary name and renamed, so that a half-written file never counts.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -41,17 +42,39 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name beside `path`, which takes its place only if the body succeeds."""
+    """Fill a folder under a temporary name beside `path`, which takes its place only if the body succeeds.
+
+    What a killed run has left under such names is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in [found for found in path.parent.iterdir() if found.name.startswith(f".{path.name}.")]:
+        _remove(stale)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    old = temporary.with_name(f"{temporary.name}.old")
     try:
         yield temporary
         temporary.chmod(0o755)
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(old)
         temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        _remove(temporary)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of what a file holds, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

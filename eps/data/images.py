@@ -1,21 +1,23 @@
 """Reading image files: one error for whatever is wrong with them."""
 
+import struct
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from eps.errors import UserError
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image as the file has it, fully read.
+    """An image as the file has it, fully read, and upright where its EXIF data tell how it was held.
 
     Raises `UserError` where it cannot be read, or has more than 8 bits a channel.
     """
     try:
         with Image.open(path) as image:
             image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            ImageOps.exif_transpose(image, in_place=True)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image: {error}") from error
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would cut the values off at 255
         raise UserError(f"{path} is of Pillow's mode {image.mode!r}: write it again with 8 bits a channel")

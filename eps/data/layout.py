@@ -5,11 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from eps.data.artifacts import file_hash
 from eps.data.images import read_image
 from eps.errors import UserError
 
@@ -37,7 +39,7 @@ class DatasetFolder:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             classes = tuple(str(c) for c in content["classes"])
-            labels = {str(i): tuple(str(t) for t in tags) for i, tags in content["labels"].items()}
+            labels = {str(i): _tags(i, tags) for i, tags in content["labels"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f'{path} is not of the form {{"classes": [...], "labels": {{"id": [...]}}}}: {error}'
@@ -56,7 +58,10 @@ class DatasetFolder:
         return self._split_path(split).is_file()
 
     def ids(self, split: str) -> list[str]:
-        """Ids of a split, in file order. Raises `UserError` for a missing or empty split and an id without tags."""
+        """Ids of a split, in file order.
+
+        Raises `UserError` for a missing or empty split, an id without tags and an id given twice.
+        """
         path = self._split_path(split)
         if not path.is_file():
             have = sorted(p.stem for p in path.parent.glob("*.txt"))
@@ -67,21 +72,24 @@ class DatasetFolder:
         for photo in ids:
             if photo not in self.labels:
                 raise UserError(f"{path}: photo {photo!r} has no entry in image_labels.json (an empty list is one)")
+        if len(set(ids)) < len(ids):
+            twice = next(photo for photo in ids if ids.count(photo) > 1)
+            raise UserError(f"{path}: photo {twice!r} stands there more than once; give each photo one line")
         return ids
 
     def _split_path(self, split: str) -> Path:
         return self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
 
     def photo_path(self, photo: str) -> Path:
-        """The file of a photo, whatever its format. Raises `UserError` where there is none."""
-        for suffix in PHOTO_SUFFIXES:
+        """The file of a photo, whatever its format and its suffix's case. Raises `UserError` where there is none."""
+        for suffix in (cased for s in PHOTO_SUFFIXES for cased in (s, s.upper(), s.title())):
             path = self.root / "JPEGImages" / f"{photo}{suffix}"
             if path.is_file():
                 return path
         raise UserError(f"{self.root / 'JPEGImages' / photo}: no photo of that id ({', '.join(PHOTO_SUFFIXES)})")
 
     def photo(self, photo: str) -> Image.Image:
-        """A photo as RGB. Raises `UserError` where it cannot be read."""
+        """A photo as RGB, upright. Raises `UserError` where it cannot be read."""
         return read_image(self.photo_path(photo)).convert("RGB")
 
     def tags(self, photo: str) -> Bool[np.ndarray, " c"]:
@@ -104,10 +112,16 @@ class DatasetFolder:
         return saliency
 
     def fingerprint(self, ids: Sequence[str], *, with_saliency: bool) -> str:
-        """A hash of what training reads: ids, tags, and the names and sizes of the files."""
+        """A hash of what training reads: ids, tags, and what the files hold."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for photo in ids:
             paths = [self.photo_path(photo)] + [self.saliency_path(photo)] * with_saliency
-            sizes = [(path.name, path.stat().st_size if path.exists() else -1) for path in paths]
-            digest.update(json.dumps([photo, self.labels[photo], sizes]).encode())
+            hashes = [file_hash(path) if path.is_file() else None for path in paths]
+            digest.update(json.dumps([photo, self.labels[photo], hashes]).encode())
         return digest.hexdigest()
+
+
+def _tags(photo: str, tags: Any) -> tuple[str, ...]:
+    if not isinstance(tags, list):
+        raise TypeError(f"the tags of photo {photo!r} are {tags!r}, not a list")
+    return tuple(str(tag) for tag in tags)

@@ -20,5 +20,8 @@ def load_batches(
     """
     try:
         yield from DataLoader(dataset, batch_sampler=draws, collate_fn=join, num_workers=workers)
+        return
     except UserError as error:  # torch hands on a worker's whole traceback, whose last line is the message
-        raise UserError(str(error).strip().splitlines()[-1].removeprefix("eps.errors.UserError: ")) from error
+        message = str(error).strip().splitlines()[-1].removeprefix("eps.errors.UserError: ")
+        error.__traceback__ = None  # it keeps the workers, whose end then takes seconds
+    raise UserError(message)

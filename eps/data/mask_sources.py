@@ -1,10 +1,12 @@
 """Stage 2's pseudo-masks as stage 3 reads them."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eps.data.artifacts import LabelledInstance, read_instances, read_mask
+from eps.data.artifacts import LabelledInstance, file_hash, read_instances, read_mask
 from eps.data.samples import PhotoMasks
 from eps.errors import UserError
 
@@ -22,9 +24,22 @@ class PseudoMasks:
         self._instances = read_instances(folder / "instances.json")
 
     def __call__(self, photo: str) -> PhotoMasks:
+        path = self._path(photo)
+        return as_photo_masks(read_mask(path), self._instances[photo])
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        """A hash of what training reads, whoever wrote it. Raises `UserError` where a file is missing."""
+        masks = [self._path(photo) for photo in ids]
+        for path in (self.folder / "manifest.json", *masks):
+            if not path.is_file():
+                raise UserError(f"{path} is missing: run stage 2 first (make stage2)")
+        hashes = [file_hash(path) for path in (self.folder / "instances.json", *masks)]
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    def _path(self, photo: str) -> Path:
         if photo not in self._instances:
             raise UserError(f"{self.folder} has no pseudo-mask of photo {photo!r}: run stage 2 again on this split")
-        return as_photo_masks(read_mask(self.folder / "masks" / f"{photo}.png"), self._instances[photo])
+        return self.folder / "masks" / f"{photo}.png"
 
 
 def as_photo_masks(semantic: np.ndarray, instances: list[LabelledInstance]) -> PhotoMasks:

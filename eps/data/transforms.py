@@ -27,8 +27,7 @@ class RandomLongSide(v2.Transform):
         return {"size": [max(1, round(height * scale)), max(1, round(width * scale))]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if isinstance(inpt, tv_tensors.Mask):
-            return vf.resize(inpt, params["size"], interpolation=v2.InterpolationMode.NEAREST)
+        # torchvision resizes a Mask by the nearest neighbour, whatever is asked for
         return vf.resize(inpt, params["size"], interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
 
 

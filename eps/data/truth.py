@@ -3,6 +3,7 @@
 Nothing that trains or labels from tags imports this module; import-linter checks that.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from eps.data.artifacts import read_mask
+from eps.data.artifacts import file_hash, read_mask
 from eps.data.samples import PhotoMasks
 from eps.errors import UserError
 from eps.ops.instances import split_instances
@@ -29,10 +30,22 @@ class Truth:
 
     def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]:
         """Class index + 1, 0 for background, 255 for void. Raises `UserError` where the mask is missing."""
+        return read_mask(self._semantic_path(photo))
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        """A hash of the masks that training reads. Raises `UserError` where one is missing."""
+        digest = hashlib.sha256()
+        for photo in ids:
+            objects = self.root / "SegmentationObject" / f"{photo}.png"
+            digest.update(file_hash(self._semantic_path(photo)).encode())
+            digest.update((file_hash(objects) if objects.is_file() else "none").encode())
+        return digest.hexdigest()
+
+    def _semantic_path(self, photo: str) -> Path:
         path = self.root / "SegmentationClass" / f"{photo}.png"
         if not path.is_file():
             raise UserError(f"{path} is missing: evaluation and segmenter.supervision=truth need true masks")
-        return read_mask(path)
+        return path
 
     def __call__(self, photo: str) -> PhotoMasks:
         """Masks and instances of a photo; without SegmentationObject each class's connected components stand in."""

@@ -44,7 +44,7 @@ class LabelTally:
 
     def __init__(self) -> None:
         self.pixels = self.ignored = self.foreground = self.instances = self.uncertain = self.photos = 0
-        self.shared = self.either = self.tags = self.tags_found = 0
+        self.shared = self.either = self.tags = self.tags_found = self.classes_found = 0
 
     def add(
         self,
@@ -67,11 +67,13 @@ class LabelTally:
             self.shared += int((foreground & (saliency > 0.5)).sum())
             self.either += int((foreground | (saliency > 0.5)).sum())
         self.tags += int(tags.sum())
-        self.tags_found += len(set(labels[foreground].flatten().tolist()))
+        found = {label - 1 for label in set(labels[foreground].flatten().tolist())}
+        self.classes_found += len(found)
+        self.tags_found += len(found & set(tags.nonzero().flatten().tolist()))
 
     def score(self) -> float:
-        """Share of tags that have pixels times, where there is saliency, the IoU of the foreground with it."""
-        found = self.tags_found / max(1, self.tags)
+        """F1 of the classes that have pixels against the tags, times the foreground's IoU with saliency, if any."""
+        found = 2 * self.tags_found / max(1, self.tags + self.classes_found)
         return found * self.shared / self.either if self.either else found
 
     def counts(self) -> dict[str, int]:

@@ -1,13 +1,22 @@
 """What a running step shows: a bar in a terminal, a line now and then elsewhere."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
+
+
+def announce(path: Path, score: float, *, fresh: bool) -> None:
+    """Say what a verb has written, or that there was nothing to do: one line."""
+    state = "" if fresh else " is up to date"
+    shown = f"score {score:.3f}" if math.isfinite(score) else "no score"
+    console.print(f"{path.name}: {path}{state} ({shown})", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

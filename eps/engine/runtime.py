@@ -1,5 +1,6 @@
 """Device, precision, threads and seeds of a run."""
 
+import os
 import resource
 import sys
 
@@ -16,8 +17,11 @@ def start(*, device: str, precision: str, threads: int, seed: int) -> Accelerato
 
     `device` is `auto`, `cpu` or `cuda`; `precision` is `fp32`, `bf16` or `fp16`; `threads` 0 leaves torch's choice.
     Results are deterministic for a seed on one machine: deterministic algorithms are asked for. Raises `UserError`
-    where the device is not there.
+    where the device is not there, or where there is more than one process.
     """
+    if (processes := os.environ.get("WORLD_SIZE", "1")) not in ("", "1"):
+        raise UserError(f"WORLD_SIZE={processes}: only one process is supported; start the verb without a launcher")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products; read when CUDA starts
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("runtime.device=cuda: torch sees no CUDA device; use runtime.device=cpu or auto")
     if threads > 0:
@@ -32,6 +36,6 @@ def start(*, device: str, precision: str, threads: int, seed: int) -> Accelerato
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Largest resident memory of this process so far plus that of its largest ended child, in MiB."""
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

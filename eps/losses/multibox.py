@@ -9,14 +9,15 @@ from torch import Tensor
 
 from eps.losses.boxes import box_loss, confidence_loss
 from eps.losses.masks import mask_loss, semantic_bce
-from eps.ops.boxes import encode
-from eps.ops.matching import match
+from eps.ops.boxes import center_to_corner, encode
+from eps.ops.masks import masked_share
+from eps.ops.matching import BACKGROUND, NEUTRAL, match
 
 
 class Targets(NamedTuple):
     """The truth of one image: boxes in corner form, relative; classes from 0; which instances are crowds (neutral).
 
-    Pixels under `ignore` count in no mask.
+    Pixels under `ignore` count in no loss: in no mask, nor may an anchor that lies on them be taken for background.
     """
 
     boxes: Float[Tensor, "m 4"]
@@ -76,7 +77,9 @@ def multibox_loss(
         )
         for target, truth in zip(targets, truths, strict=True)
     ]
-    classes = torch.stack([m.classes for m in matches])
+    classes = torch.stack(
+        [_without_ignored(m.classes, anchors, t.ignore, crowd_coverage) for m, t in zip(matches, truths, strict=True)]
+    )
     positives = classes > 0
     count = positives.sum().clamp(min=1)
 
@@ -107,6 +110,16 @@ def multibox_loss(
         mask=torch.stack(masks).sum() * mask_weight / count,
         semantic=_semantic(semantic, truths) * semantic_weight if semantic is not None else offsets.new_zeros(()),
     )
+
+
+def _without_ignored(
+    classes: Integer[Tensor, " n"], anchors: Float[Tensor, "n 4"], ignore: Bool[Tensor, "h w"] | None, coverage: float
+) -> Integer[Tensor, " n"]:
+    """Background anchors of which more than `coverage` is ignored become neutral, as those in crowds do."""
+    if ignore is None or not ignore.any():
+        return classes
+    unknown = masked_share(center_to_corner(anchors), ignore) > coverage
+    return classes.masked_fill(unknown & (classes == BACKGROUND), NEUTRAL)
 
 
 def _without_crowds(target: Targets) -> Targets:

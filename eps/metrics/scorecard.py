@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from eps.metrics.confusion import context_confusion, leakage, leakage_counts
+from eps.metrics.confusion import confusion_ratio, context_confusion, leakage, leakage_counts
 from eps.metrics.mask_ap import PhotoInstances, mask_ap
 from eps.metrics.miou import confusion_matrix, segmentation_scores
 
@@ -57,6 +57,7 @@ class Scorecard:
             "precision": _named(names, 100 * np.asarray(scores.precision)),
             "recall": _named(names, 100 * np.asarray(scores.recall)),
             "confusion_matrix": self.matrix.tolist(),
+            "confusion_ratio": self._confusion_ratios(names),
             "leakage": None,
             "instances": self._instances(),
         }
@@ -80,6 +81,13 @@ class Scorecard:
             "ap75": 100 * ap.ap75,
             "ap50_per_class": _named(self.classes, 100 * np.asarray(ap.ap50_per_class)),
         }
+
+    def _confusion_ratios(self, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+        """m_kc for every pair: pixels of the inner name that are taken for the outer one, per pixel of it found."""
+        indices = range(len(names))
+        ratios = [[confusion_ratio(self.matrix, target=c, coincident=k) for k in indices if k != c] for c in indices]
+        others = [[name for k, name in enumerate(names) if k != c] for c in indices]
+        return {names[c]: _named(others[c], np.array(ratios[c])) for c in indices}
 
 
 def _named(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:

@@ -84,7 +84,10 @@ def _downloaded_state(name: str) -> Mapping[str, Tensor]:
 
 
 def _packaged_weights(package: str) -> Path:
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # it imports what stands before the last dot
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"trunk.weights=package:{package}: no such package is installed; install it, or choose none")
     files = sorted(f for root in spec.submodule_search_locations for f in Path(root).rglob("*.pth"))

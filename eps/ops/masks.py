@@ -44,3 +44,18 @@ def pixel_boxes(boxes: Float[Tensor, "*n 4"], *, size: tuple[int, int]) -> Integ
     height, width = size
     limits = boxes.new_tensor([width, height, width, height])
     return (boxes * limits).clamp(min=torch.zeros_like(limits), max=limits).long()
+
+
+def masked_share(boxes: Float[Tensor, "n 4"], mask: Bool[Tensor, "height width"]) -> Float[Tensor, " n"]:
+    """The share of each box (corner form, relative) that a mask covers; a box outside the image has none.
+
+    Boxes are rounded to whole pixels, at least one wide and high.
+    """
+    height, width = mask.shape
+    total = F.pad(mask.double().cumsum(0).cumsum(1), (1, 0, 1, 0))  # float32 cannot count 2^24 pixels
+    edges = boxes.new_tensor([width, height, width, height])
+    corners = (boxes * edges).round().long()
+    x1, y1 = corners[:, 0].clamp(0, width - 1), corners[:, 1].clamp(0, height - 1)
+    x2, y2 = corners[:, 2].clamp(max=width).maximum(x1 + 1), corners[:, 3].clamp(max=height).maximum(y1 + 1)
+    covered = total[y2, x2] - total[y1, x2] - total[y2, x1] + total[y1, x1]
+    return (covered / ((x2 - x1) * (y2 - y1))).to(boxes.dtype)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eps.data.artifacts import read_json
-from eps.data.manifest import MANIFEST
+from eps.data.manifest import MANIFEST, recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ def find_parts(locate: Callable[[str], Path]) -> Parts:
     """
     found = {name: _finished(locate(name)) for name in ("classifier", "pseudo_masks", "segmenter")}
     masks, segmenter = found["pseudo_masks"], found["segmenter"]
-    refined = masks is not None and read_manifest(masks)["config"]["crf"]["backend"] != "none"
+    refined = masks is not None and read_manifest(masks)["config"]["crf"] == "pydensecrf"
     supervised = segmenter is not None and read_manifest(segmenter)["config"]["supervision"] == "truth"
     return Parts(
         cam_classifier=_finished(locate("cam/classifier")),
@@ -56,10 +56,12 @@ def read_seconds(artifact: Path | None) -> float | None:
 
 
 def read_evaluation(artifact: Path | None) -> dict[str, Any]:
-    """What `evaluate` found of an artifact, in `evaluation/` beside it; empty where it was not evaluated."""
+    """What `evaluate` found of an artifact, in `evaluation/` beside it; empty where it has not, or not anew."""
     path = None if artifact is None else artifact.parent / "evaluation" / f"{artifact.name}.json"
-    content: dict[str, Any] = read_json(path) if path is not None and path.is_file() else {}
-    return content
+    if artifact is None or path is None or not path.is_file():
+        return {}
+    content: dict[str, Any] = read_json(path)
+    return content if content.get("fingerprint") == recorded(artifact).get("fingerprint") else {}
 
 
 def _finished(folder: Path) -> Path | None:

@@ -69,9 +69,10 @@ def supervision_ratio(rows: Sequence[Row]) -> float | None:
 
 
 def seconds_of(parts: Parts) -> dict[str, float]:
-    """The recorded seconds of each artifact."""
+    """The recorded seconds of each artifact, and of their evaluations together."""
     recorded = {name: read_seconds(folder) for name, folder in vars(parts).items()}
-    return {name: seconds for name, seconds in recorded.items() if seconds is not None}
+    recorded["evaluation"] = sum(read_evaluation(folder).get("seconds", 0.0) for folder in vars(parts).values())
+    return {name: round(seconds, 2) for name, seconds in recorded.items() if seconds}
 
 
 def summary(rows: Sequence[Row], *, seconds: Mapping[str, float], peak_rss_mb: float) -> dict[str, Any]:

@@ -86,6 +86,37 @@ def test_failed_folder_leaves_the_old_one(tmp_path: Path, error: type[BaseExcept
     assert names(tmp_path) == ["folder"]
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    for name in (".folder.abc", ".folder.abc.old", ".other.abc"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+    (tmp_path / ".folder.resume.pt.abc.pt").touch()
+    with replaced_folder(tmp_path / "folder"):
+        pass
+    assert names(tmp_path) == [".other.abc", "folder"]
+
+
+def test_old_folder_comes_back_where_the_new_one_cannot_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder"
+    (path / "old").mkdir(parents=True)
+
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if target == path and not self.name.endswith(".old"):
+            raise OSError("full")
+        return rename(self, target)
+
+    def fill() -> None:
+        with replaced_folder(path) as temporary:
+            (temporary / "new").touch()
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="full"):
+        fill()
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["folder"]
+
+
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"b": 1.5, "a": [None, "ä"]})
@@ -265,6 +296,19 @@ def test_pseudo_masks_as_a_source(tmp_path: Path) -> None:
         source("fourth")
     with pytest.raises(UserError, match=r"third\.png is missing"):
         source("third")
+
+
+def test_fingerprint_of_pseudo_masks(tmp_path: Path) -> None:
+    write_instances(tmp_path / "instances.json", FOUND, sizes=SIZES, classes=["train", "boat"])
+    write_mask(tmp_path / "masks" / "first.png", np.zeros((6, 9), dtype=np.uint8))
+    with pytest.raises(UserError, match=r"manifest\.json is missing: run stage 2 first"):
+        PseudoMasks(tmp_path).fingerprint(["first"])
+    write_json(tmp_path / "manifest.json", {})
+    before = PseudoMasks(tmp_path).fingerprint(["first"])
+    write_mask(tmp_path / "masks" / "first.png", np.ones((6, 9), dtype=np.uint8))
+    corrected = PseudoMasks(tmp_path).fingerprint(["first"])
+    write_instances(tmp_path / "instances.json", {**FOUND, "first": []}, sizes=SIZES, classes=["train", "boat"])
+    assert len({before, corrected, PseudoMasks(tmp_path).fingerprint(["first"])}) == 3
 
 
 class Kind(StrEnum):

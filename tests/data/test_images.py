@@ -68,3 +68,19 @@ def test_gigantic_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(UserError, match="decompression bomb"):
         read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_upright(tmp_path: Path, suffix: str) -> None:
+    """Orientation 6: the camera was held so that the picture has to be turned clockwise."""
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[:, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    image = read_image(path)
+    assert image.size == (16, 32)
+    upright = np.asarray(image)
+    assert upright[:15].min() > 200
+    assert upright[17:].max() < 50

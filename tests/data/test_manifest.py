@@ -1,10 +1,11 @@
 import math
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from eps.data.artifacts import read_json
-from eps.data.manifest import Recorder
+from eps.data.manifest import SCORES, Recorder, intact
 from eps.errors import UserError
 
 
@@ -22,6 +23,7 @@ def test_manifest(tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "model", "run.json"]
     content = read_json(folder / "manifest.json")
     assert content.pop("version")
+    assert content.pop("files") == {"model": {"size": 1, "sha256": sha256(b"a").hexdigest()}}
     assert content == {"fingerprint": "a", "score": 0.5, "config": {"steps": 3}, "threshold": 0.4}
 
 
@@ -40,6 +42,33 @@ def test_finished(tmp_path: Path) -> None:
     make(folder, score=0.25)
     assert Recorder(folder, fingerprint="a").finished() == 0.25
     assert Recorder(folder, fingerprint="b").finished() is None
+
+
+@pytest.mark.parametrize("content", [None, "b", "longer"])
+def test_changed_or_missing_file_is_not_finished(tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "classifier"
+    make(folder)
+    if content is None:
+        (folder / "model").unlink()
+    else:
+        (folder / "model").write_text(content)
+    assert Recorder(folder, fingerprint="a").finished() is None
+
+
+def test_scores_are_known_by_their_size(tmp_path: Path) -> None:
+    folder = tmp_path / "pseudo_masks"
+    recorder = make(folder)
+    assert not intact(folder, under=SCORES)
+    with recorder.writing() as target:
+        (target / "scores").mkdir()
+        (target / "scores" / "a.npz").write_text("abc")
+        (target / "mask").write_text("a")
+        recorder.record(target, score=1.0, config={})
+    (folder / "mask").write_text("b")
+    assert not intact(folder)
+    assert intact(folder, under=SCORES)
+    (folder / "scores" / "a.npz").write_text("ab")
+    assert not intact(folder, under=SCORES)
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])

@@ -89,3 +89,13 @@ def test_masks_of_different_sizes(tmp_path: Path) -> None:
     mask(tmp_path, "SegmentationClass", [[0, 1]])
     with pytest.raises(UserError, match=r"SegmentationObject/a\.png is \(2, 1\), its mask .* \(1, 2\)"):
         mask(tmp_path, "SegmentationObject", [[0], [1]])("a")
+
+
+def test_fingerprint(tmp_path: Path) -> None:
+    prints = [mask(tmp_path, "SegmentationClass", [[0, 1]]).fingerprint(["a"])]
+    prints.append(mask(tmp_path, "SegmentationClass", [[0, 2]]).fingerprint(["a"]))
+    prints.append(mask(tmp_path, "SegmentationObject", [[0, 1]]).fingerprint(["a"]))
+    assert len(set(prints)) == 3
+    assert Truth(tmp_path).fingerprint(["a"]) == prints[-1]
+    with pytest.raises(UserError, match=r"b\.png is missing"):
+        Truth(tmp_path).fingerprint(["a", "b"])

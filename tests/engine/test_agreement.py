@@ -82,14 +82,16 @@ def test_tally() -> None:
         "either": 7,
         "tags": 4,
         "tags_found": 2,
+        "classes_found": 2,
     }
-    assert tally.score() == pytest.approx(2 / 4 * 2 / 7)
+    assert tally.score() == pytest.approx(2 * 2 / (4 + 2) * 2 / 7)
 
 
-def test_score_without_saliency_is_the_share_of_tags() -> None:
+def test_score_without_saliency_is_the_agreement_with_tags() -> None:
     tally = LabelTally()
-    tally.add(LABELS, None, torch.tensor([True, True, True]), instances=2, uncertain=0)
-    assert tally.score() == pytest.approx(2 / 3)
+    tally.add(LABELS, None, torch.tensor([True, True, False, True]), instances=2, uncertain=0)
+    precision, recall = 1 / 2, 1 / 3  # classes 0 and 2 are seen, 0, 1 and 3 are tagged
+    assert tally.score() == pytest.approx(2 * precision * recall / (precision + recall))
 
 
 def test_score_of_nothing() -> None:

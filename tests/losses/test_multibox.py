@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from eps.losses.multibox import MultiboxLoss, Targets, multibox_loss
 from eps.ops.anchors import anchors as pyramid_anchors
-from eps.ops.boxes import encode
+from eps.ops.boxes import center_to_corner, encode
 from eps.ops.matching import match
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -193,6 +193,22 @@ def test_what_is_predicted_on_ignored_pixels_does_not_matter() -> None:
     for one, two in zip(predictions.loss(batch), shaken.loss(batch), strict=True):
         assert torch.equal(one, two)
     assert shaken.loss([target(LEFT, LARGE)]).mask != predictions.loss([target(LEFT, LARGE)]).mask
+
+
+def test_an_anchor_on_ignored_pixels_is_not_background() -> None:
+    ignore = torch.zeros(24, 24, dtype=torch.bool)
+    ignore[:, 12:] = True
+    predictions = Predictions(batch=1)
+    lost = predictions.loss([target(LEFT, ignore=ignore)], negatives_per_positive=10**6).classification
+    (gradient,) = torch.autograd.grad(lost, predictions.logits)
+    within = center_to_corner(ANCHORS)[:, 0] >= 0.5
+    assert within.any()
+    assert not gradient[0, within].any()
+    assert gradient[0, ~within].any(dim=1).sum() > 1
+    (gradient,) = torch.autograd.grad(
+        predictions.loss([target(LEFT)], negatives_per_positive=10**6).classification, predictions.logits
+    )
+    assert gradient[0, within].any()
 
 
 def test_truth_under_ignored_pixels_does_not_matter() -> None:

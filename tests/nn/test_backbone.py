@@ -153,9 +153,10 @@ def test_weights_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         load_initial_weights(backbone, name=NAME, source=source)
 
 
-def test_missing_package() -> None:
-    with pytest.raises(UserError, match=r"trunk\.weights=package:no_such_thing: no such package is installed"):
-        load_initial_weights(Backbone(name=NAME), name=NAME, source="package:no_such_thing")
+@pytest.mark.parametrize("name", ["no_such_thing", "no_such_thing.inner", "json.decoder.inner"])
+def test_missing_package(name: str) -> None:
+    with pytest.raises(UserError, match=rf"trunk\.weights=package:{name}: no such package is installed"):
+        load_initial_weights(Backbone(name=NAME), name=NAME, source=f"package:{name}")
 
 
 def test_imagenet_fits_networks_that_rename_their_features(monkeypatch: pytest.MonkeyPatch) -> None:

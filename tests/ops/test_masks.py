@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eps.ops.masks import crop, instance_masks, pixel_boxes
+from eps.ops.masks import crop, instance_masks, masked_share, pixel_boxes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -131,3 +131,20 @@ def test_released_post_processing() -> None:
     assert np.array_equal(golden["fast_class"][kept], golden["post_class"])
     assert (masks.numpy() == bits.reshape(count, height, width)).mean() >= 0.999
     assert np.array_equal(pixel_boxes(boxes, size=(height, width)).numpy(), golden["post_box"])
+
+
+def test_masked_share_counts_pixels() -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.random((9, 13)) < 0.4
+    for x1, y1, x2, y2 in ((0, 0, 13, 9), (2, 3, 5, 4), (12, 8, 13, 9), (0, 0, 1, 9)):
+        box = torch.tensor([[x1 / 13, y1 / 9, x2 / 13, y2 / 9]])
+        expected = mask[y1:y2, x1:x2].mean()
+        assert masked_share(box, torch.from_numpy(mask)).item() == pytest.approx(expected)
+
+
+def test_masked_share_of_odd_boxes() -> None:
+    mask = torch.ones(4, 4, dtype=torch.bool)
+    boxes = torch.tensor([[-1.0, -1.0, 2.0, 2.0], [0.5, 0.5, 0.5, 0.5]])
+    assert masked_share(boxes, mask).tolist() == [1.0, 1.0]
+    assert masked_share(boxes, ~mask).tolist() == [0.0, 0.0]
+    assert masked_share(boxes[:0], mask).shape == (0,)

@@ -8,8 +8,8 @@ from eps.data.artifacts import write_json
 from eps.errors import UserError
 from eps.report_page.parts import find_parts, read_evaluation, read_manifest, read_seconds
 
-MASKS = {"config": {"crf": {"backend": "none"}}}
-REFINED = {"config": {"crf": {"backend": "pydensecrf"}}}
+MASKS = {"config": {"crf": "none"}}
+REFINED = {"config": {"crf": "pydensecrf"}}
 FROM_TAGS = {"config": {"supervision": "pseudo"}}
 FROM_TRUTH = {"config": {"supervision": "truth"}}
 

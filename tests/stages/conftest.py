@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 from eps import build, pseudo_masks, train_cls, train_seg
 from eps.cli import call, compose
+from eps.schema import Config, Result
 from stages import stage1, stage2, stage3
 
 ARTIFACTS = ("classifier", "pseudo_masks", "segmenter")
-TRUTH = ("SegmentationClass", "SegmentationObject", "SegmentationContext")
 
 Command = Callable[..., tuple[int, str]]
+Run = Callable[..., None]
 Contents = dict[str, str]
 
 
@@ -31,8 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of stages 1 to 3 on it. Not to be changed."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    for stage in (stage1, stage2, stage3):
-        call(stage.run, "experiment=tiny", f"data.root={dataset}", f"run_dir={run}")
+    call(all_stages, "experiment=tiny", f"data.root={dataset}", f"run_dir={run}")
     return run
 
 
@@ -53,14 +54,27 @@ def own_run(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def train() -> Callable[..., None]:
+def train() -> Run:
     """Stages 1 to 3 without evaluation and report."""
+    return partial(run_on_folder, all_training)
 
-    def run_verbs(root: Path, run: Path, *overrides: str) -> None:
-        for verb in (train_cls, pseudo_masks, train_seg):
-            call(verb.run, "experiment=tiny", "data=folder", f"data.root={root}", f"run_dir={run}", *overrides)
 
-    return run_verbs
+@pytest.fixture(scope="session")
+def run_stages() -> Run:
+    """Stages 1 to 3."""
+    return partial(run_on_folder, all_stages)
+
+
+def run_on_folder(run: Callable[[Config], Result], root: Path, run_dir: Path, *overrides: str) -> None:
+    call(run, "experiment=tiny", "data=folder", f"data.root={root}", f"run_dir={run_dir}", *overrides)
+
+
+def all_training(cfg: Config) -> Result:
+    return [verb.run(cfg) for verb in (train_cls, pseudo_masks, train_seg)][-1]
+
+
+def all_stages(cfg: Config) -> Result:
+    return [stage.run(cfg) for stage in (stage1, stage2, stage3)][-1]
 
 
 @pytest.fixture(scope="session")

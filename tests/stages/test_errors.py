@@ -62,7 +62,7 @@ def bare(command: Command, own_dataset: Path, tmp_path: Path) -> Place:
     return Place(command, own_dataset, tmp_path / "bare run")
 
 
-@pytest.mark.parametrize("verb", [stage1, prepare, train_cls, evaluate])
+@pytest.mark.parametrize("verb", [stage1, evaluate])
 def test_missing_dataset(bare: Place, verb: ModuleType) -> None:
     bare.root = bare.root / "nowhere"
     assert "nowhere: no such folder; give the folder that holds JPEGImages/" in bare.refuses(verb)
@@ -117,8 +117,7 @@ def test_missing_segmenter(place: Place) -> None:
     assert "segmenter/model.safetensors is missing" in line
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0 half a photo"])
-@pytest.mark.parametrize("verb", [stage1, train_cls])
+@pytest.mark.parametrize(("verb", "content"), [(stage1, b""), (train_cls, b"\xff\xd8\xff\xe0 half a photo")])
 def test_corrupt_photo(bare: Place, verb: ModuleType, content: bytes) -> None:
     (bare.root / "JPEGImages" / f"{PHOTO}.jpg").write_bytes(content)
     assert f"{PHOTO}.jpg cannot be read as an image" in bare.refuses(verb)
@@ -142,11 +141,20 @@ def test_all_faults_at_once(bare: Place) -> None:
         assert fault in line
 
 
+def test_faults_of_every_split(bare: Place) -> None:
+    for split in ("train", "val", "shift"):
+        (bare.root / "JPEGImages" / f"{split}_00001.jpg").write_bytes(b"")
+    (bare.root / "SALImages" / "val_00002.png").unlink(missing_ok=True)
+    line = bare.refuses(prepare, "data.also=[shift,none]")
+    assert "3 faults" in line
+    assert [split for split in ("train", "val", "shift") if f"{split}_00001.jpg cannot" not in line] == []
+
+
 def test_many_faults_are_not_all_told(bare: Place) -> None:
     ids = [f"none_{number}" for number in range(30)]
     bare.change_tags(labels={photo: [] for photo in ids})
     (bare.root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(ids))
-    line = bare.refuses(prepare)
+    line = bare.refuses(prepare, "data.val=train", "data.also=[]")
     assert "30 faults" in line
     assert line.endswith("and 10 more")
     assert "none_20" not in line
@@ -182,7 +190,6 @@ def test_blank_saliency(place: Place) -> None:
         ("classifier", pseudo_masks, "pseudo_masks.min_area=5"),
         ("classifier", train_seg, "segmenter.steps=3"),
         ("segmenter", evaluate, "evaluate=segmenter"),
-        ("segmenter", stage3, "evaluate=segmenter"),
     ],
 )
 def test_truncated_checkpoint(place: Place, artifact: str, verb: ModuleType, override: str) -> None:
@@ -197,8 +204,9 @@ def test_segmenter_for_a_classifier(place: Place) -> None:
     assert "holds a segmenter, a classifier is needed" in place.refuses(pseudo_masks)
 
 
-@pytest.mark.parametrize("verb", [pseudo_masks, train_seg])
-@pytest.mark.parametrize("classes", [[*CLASSES, "unicorn"], list(reversed(CLASSES))])
+@pytest.mark.parametrize(
+    ("verb", "classes"), [(pseudo_masks, [*CLASSES, "unicorn"]), (train_seg, list(reversed(CLASSES)))]
+)
 def test_classifier_of_other_classes(place: Place, verb: ModuleType, classes: list[str]) -> None:
     place.change_tags(classes=classes)
     assert f"model.safetensors knows the classes {list(CLASSES)}" in place.refuses(verb)
@@ -210,7 +218,7 @@ def test_classifier_that_cannot_start_a_segmenter(place: Place) -> None:
     settings = ("experiment=tiny", "data=folder", f"data.root={place.root}", f"run_dir={place.run}")
     assert place.command(train_cls.main, *settings, "classifier=cam")[0] == 0
     line = place.refuses(train_seg, "segmenter.steps=3")
-    assert "is a CAM classifier: segmenter.warm_start=true needs one of classifier=eps" in line
+    assert "is a CAM classifier: train one with classifier=eps, or set segmenter.warm_start=false" in line
 
 
 def test_broken_state_to_resume_from(bare: Place) -> None:

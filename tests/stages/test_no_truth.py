@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eps.cli import call
-from stages import stage1, stage2, stage3
+from stages import stage2
 
 TRUTH = ("SegmentationClass", "SegmentationObject", "SegmentationContext")
 Contents = dict[str, str]
@@ -21,11 +21,14 @@ def without_truth(own_dataset: Path) -> Path:
 
 
 def test_stages_make_the_same_without_truth(
-    finished: Path, without_truth: Path, tmp_path: Path, contents: Callable[[Path], Contents]
+    finished: Path,
+    without_truth: Path,
+    tmp_path: Path,
+    run_stages: Callable[..., None],
+    contents: Callable[[Path], Contents],
 ) -> None:
     run = tmp_path / "run"
-    for stage in (stage1, stage2, stage3):
-        call(stage.run, "experiment=tiny", "data=folder", f"data.root={without_truth}", f"run_dir={run}")
+    run_stages(without_truth, run)
     made = contents(run)
     assert {path.partition("/")[0] for path in made} == {"classifier", "pseudo_masks", "segmenter"}
     assert made == contents(finished)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 import eps
 from eps import evaluate, prepare, pseudo_masks, train_cls, train_seg
 from eps.cli import call
-from eps.data.artifacts import read_json, read_mask, read_scores, write_json
+from eps.data.artifacts import read_json, read_mask, read_scores, write_json, write_mask
 from eps.data.layout import DatasetFolder
 from eps.data.palette import voc_palette
 from eps.data.railroad import CLASSES
@@ -116,7 +116,8 @@ def test_manifest_counts_what_is_there(finished: Path, dataset: Path) -> None:
     salient = np.stack([data.saliency(photo, size=(64, 64)) for photo in ids]) > 127
     agreement = (foreground & salient).sum() / (foreground | salient).sum()
     found = sum(len(set(m[f].tolist())) for m, f in zip(masks, foreground, strict=True))
-    assert content["score"] == pytest.approx(agreement * found / sum(data.tags(p).sum() for p in ids))
+    tags = sum(data.tags(photo).sum() for photo in ids)  # only tagged classes compete: all that is found is tagged
+    assert content["score"] == pytest.approx(agreement * 2 * found / (tags + found))
     assert content["threshold"] in {round(0.05 * k, 2) for k in range(1, 20)}
     assert len(content["threshold_curve"]) == 19
     assert content["config"]["threshold"] == "auto"
@@ -199,6 +200,22 @@ def test_second_run_is_skipped(finished: Path, dataset: Path, artifact: str, mon
     assert stamps(finished / artifact) == before
     # what lies elsewhere, and how it is read, does not change what is made
     call(verb.run, *tiny(dataset, finished, "data=folder", "runtime.workers=1", "name=other", "evaluate=segmenter"))
+    call(verb.run, *tiny(dataset, finished, "segmenter.score_threshold=0.3", "segmenter.max_detections=7"))
+
+
+def test_corrected_masks_train_anew(own_run: Path, dataset: Path) -> None:
+    before = manifest(own_run, "segmenter")["fingerprint"]
+    write_mask(own_run / "pseudo_masks" / "masks" / "train_00000.png", np.zeros((64, 64), dtype=np.uint8))
+    call(VERBS["segmenter"].run, *tiny(dataset, own_run))
+    assert manifest(own_run, "segmenter")["fingerprint"] != before
+
+
+@pytest.mark.parametrize("name", ["classifier/model.safetensors", "pseudo_masks/masks/train_00000.png"])
+def test_missing_file_is_made_again(own_run: Path, dataset: Path, name: str) -> None:
+    expected = (own_run / name).read_bytes()
+    (own_run / name).unlink()
+    call(VERBS[name.partition("/")[0]].run, *tiny(dataset, own_run))
+    assert (own_run / name).read_bytes() == expected
 
 
 @pytest.mark.parametrize(
