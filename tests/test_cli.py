@@ -100,6 +100,7 @@ def test_unwritable_folder_of_a_job_is_recorded(command: Command) -> None:
     assert [job["error"] for job in jobs] == ["file/below: Not a directory"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", ["--help", "--cfg job"])
 def test_reader_that_leaves_early_is_no_mistake(flags: str) -> None:
     verb = f"{sys.executable} -m eps.prepare {flags}"

@@ -16,6 +16,8 @@ import torch
 from eps import train_cls, train_seg
 from eps.cli import call
 
+pytestmark = pytest.mark.slow
+
 Contents = dict[str, str]
 REPOSITORY = Path(__file__).parents[2]
 

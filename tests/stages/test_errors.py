@@ -17,6 +17,8 @@ from eps.data.artifacts import read_json, write_json, write_mask
 from eps.data.railroad import CLASSES
 from stages import stage1, stage2, stage3
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str]]
 PHOTO = "train_00003"
 REPOSITORY = Path(__file__).parents[2]

@@ -9,6 +9,8 @@ import pytest
 from eps.cli import call
 from stages import stage2
 
+pytestmark = pytest.mark.slow
+
 TRUTH = ("SegmentationClass", "SegmentationObject", "SegmentationContext")
 Contents = dict[str, str]
 

@@ -11,6 +11,8 @@ import eps
 from eps.data.artifacts import read_instances, read_json, read_mask, write_json
 from eps.data.railroad import CLASSES
 
+pytestmark = pytest.mark.slow
+
 GREY, ODD, SMALL, UNTAGGED, ALPHA = (f"train_{number:05d}" for number in range(5))
 SIZES = {ODD: (65, 97), SMALL: (20, 11)}
 MASKS = ("SALImages", "SegmentationClass", "SegmentationObject", "SegmentationContext")
