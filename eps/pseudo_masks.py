@@ -4,7 +4,6 @@ Reads photos, tags, saliency maps (for `pseudo_masks.threshold=auto`) and `class
 PNGs, instances in COCO's format and a manifest.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from eps.cli import entrypoint
 from eps.data.artifacts import (
     LabelledInstance,
     as_plain,
+    file_hash,
     read_scores,
     write_instances,
     write_mask,
@@ -49,7 +49,7 @@ def run(cfg: Config) -> Result:
         raise UserError(f"{weights} knows the classes {list(spec.classes)}, {folder.root} has {list(folder.classes)}")
     node = cfg.pseudo_masks
     with_saliency = all(folder.saliency_path(photo).is_file() for photo in ids)
-    classifier = hashlib.sha256(weights.read_bytes()).hexdigest()
+    classifier = file_hash(weights)
     inputs = folder.fingerprint(ids, with_saliency=with_saliency)
     maps = build.fingerprint(repr(node.scales), repr(node.flip), classifier, inputs)
     recorder = Recorder(cfg.output("pseudo_masks"), fingerprint=build.fingerprint(node, maps))

@@ -14,7 +14,7 @@ from eps.models.segmenter import SegmenterOutput
 from eps.ops.boxes import decode
 from eps.ops.localization import normalize_maps
 from eps.ops.masks import instance_masks
-from eps.ops.nms import fast_nms
+from eps.ops.nms import Detections, fast_nms
 
 
 @runtime_checkable
@@ -79,6 +79,20 @@ class Instances(NamedTuple):
     masks: Bool[Tensor, "n H W"]
 
 
+def detections_of(
+    output: SegmenterOutput, index: int, *, score_threshold: float, iou_threshold: float, max_detections: int
+) -> Detections:
+    """Boxes, scores, classes and mask coefficients of photo `index` of a batch (YOLACT, section 3)."""
+    return fast_nms(
+        decode(output.offsets[index], output.anchors),
+        output.logits[index].softmax(dim=-1)[:, 1:].T,
+        output.coefficients[index],
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_detections=max_detections,
+    )
+
+
 def instances_of(
     output: SegmenterOutput,
     index: int,
@@ -89,10 +103,9 @@ def instances_of(
     max_detections: int,
 ) -> Instances:
     """Boxes, scores, classes and masks of photo `index` of a batch, at `size` (height, width) (YOLACT, section 3)."""
-    found = fast_nms(
-        decode(output.offsets[index], output.anchors),
-        output.logits[index].softmax(dim=-1)[:, 1:].T,
-        output.coefficients[index],
+    found = detections_of(
+        output,
+        index,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         max_detections=max_detections,

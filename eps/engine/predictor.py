@@ -48,7 +48,7 @@ class Predictor:
         """Instances and the semantic map (class + 1, 0 background) of one photo at its own size."""
         photo = _opened(image)
         size = (photo.height, photo.width)
-        output = self._run(photo)
+        output = self.run(photo)
         instances = instances_of(
             output,
             0,
@@ -59,7 +59,9 @@ class Predictor:
         )
         return instances, semantic_labels(output, 0, size=size)
 
-    def _run(self, photo: Image.Image) -> SegmenterOutput:
+    @torch.inference_mode()
+    def run(self, photo: Image.Image) -> SegmenterOutput:
+        """The network's raw output for one photo, which is resized to `image_size` first."""
         pixels = as_tensor(photo)[None].to(self.device)
         if pixels.shape[-2:] != self.image_size:
             pixels = F.interpolate(pixels, size=self.image_size, mode="bilinear", align_corners=False, antialias=True)

@@ -5,13 +5,11 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from eps.engine.inference import as_tensor
+from eps.engine.inference import detections_of
 from eps.engine.predictor import Predictor
-from eps.ops.boxes import decode
 from eps.ops.masks import crop, instance_masks
-from eps.ops.nms import Detections, fast_nms
+from eps.ops.nms import Detections
 from eps.ops.prototypes import assemble
 from eps.report_page.pictures import Picture, paint_instances, paint_logits, paint_plane, show
 
@@ -31,14 +29,10 @@ class Combination(NamedTuple):
 @torch.inference_mode()
 def combine(predictor: Predictor, photo: Image.Image) -> Combination | None:
     """Take apart the mask of the best instance in a photo; None where the segmenter finds none."""
-    pixels = as_tensor(photo)[None].to(predictor.device)
-    if pixels.shape[-2:] != predictor.image_size:
-        pixels = F.interpolate(pixels, size=predictor.image_size, mode="bilinear", align_corners=False, antialias=True)
-    output = predictor.model(predictor.model.normalize(pixels))
-    found = fast_nms(
-        decode(output.offsets[0], output.anchors),
-        output.logits[0].softmax(dim=-1)[:, 1:].T,
-        output.coefficients[0],
+    output = predictor.run(photo)
+    found = detections_of(
+        output,
+        0,
         score_threshold=predictor.score_threshold,
         iou_threshold=predictor.iou_threshold,
         max_detections=1,
