@@ -80,6 +80,7 @@ def build_segmenter(spec: SegmenterSpec) -> Segmenter:
             classes=len(spec.classes),
             prototypes=spec.trunk.prototypes,
             anchors_per_cell=len(spec.ratios) * len(spec.scales[0]),
+            normalized=True,
         ),
         anchor_sizes=AnchorSizes(scales=spec.scales, ratios=spec.ratios),
         prototypes=spec.trunk.prototypes,

@@ -19,10 +19,19 @@ class BoxHead(nn.Module):
     """Per anchor: box offsets, class logits (background first) and tanh mask coefficients.
 
     Anchors run by level, row, column, then anchor of the cell, as `eps.ops.anchors.anchors` orders them.
+    `normalized` brings each level of each photo to mean 0 and variance 1 first: levels that stage 1 has trained are
+    large and of unlike scale, and one head for all of them then takes off late or never. YOLACT has no such step.
     """
 
     def __init__(
-        self, *, in_channels: int, channels: int, classes: int, prototypes: int, anchors_per_cell: int
+        self,
+        *,
+        in_channels: int,
+        channels: int,
+        classes: int,
+        prototypes: int,
+        anchors_per_cell: int,
+        normalized: bool,
     ) -> None:
         super().__init__()
         self.shared = nn.Conv2d(in_channels, channels, 3, padding=1)
@@ -30,12 +39,14 @@ class BoxHead(nn.Module):
         self.classes = nn.Conv2d(channels, anchors_per_cell * (classes + 1), 3, padding=1)
         self.coefficients = nn.Conv2d(channels, anchors_per_cell * prototypes, 3, padding=1)
         self.anchors_per_cell = anchors_per_cell
-        # features and planes that stage 1 has trained are large: small outputs keep the first losses, whose gradient
+        self.normalized = normalized
+        # planes that stage 1 has trained are large: small coefficients keep the first mask losses, whose gradient
         # reaches the trunk, from undoing that training
-        for output, std in ((self.boxes, 5e-3), (self.classes, 5e-3), (self.coefficients, 1e-4)):
-            nn.init.normal_(output.weight, std=std)
+        nn.init.normal_(self.coefficients.weight, std=1e-4)
 
     def forward(self, levels: Sequence[Float[Tensor, "b c _ _"]]) -> BoxHeadOutput:
+        if self.normalized:
+            levels = [F.group_norm(level, num_groups=1) for level in levels]
         hidden = [F.relu(self.shared(level)) for level in levels]
         return BoxHeadOutput(
             offsets=torch.cat([self._rows(self.boxes(x)) for x in hidden], dim=1),

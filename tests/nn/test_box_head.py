@@ -8,9 +8,11 @@ from eps.ops.anchors import anchors
 GRIDS = [(3, 4), (2, 2), (1, 1)]
 
 
-def head(*, classes: int = 2, per_cell: int = 3) -> BoxHead:
+def head(*, classes: int = 2, per_cell: int = 3, normalized: bool = False) -> BoxHead:
     torch.manual_seed(0)
-    return BoxHead(in_channels=4, channels=5, classes=classes, prototypes=6, anchors_per_cell=per_cell)
+    return BoxHead(
+        in_channels=4, channels=5, classes=classes, prototypes=6, anchors_per_cell=per_cell, normalized=normalized
+    )
 
 
 def levels(batch: int = 2) -> list[torch.Tensor]:
@@ -71,3 +73,18 @@ def test_batch_equals_singles() -> None:
     made, features = head(), levels(3)
     singles = torch.cat([made([f[i : i + 1] for f in features]).offsets for i in range(3)])
     torch.testing.assert_close(made(features).offsets, singles)
+
+
+def test_a_normalized_head_sees_no_scale_of_a_level() -> None:
+    made, features = head(normalized=True), levels()
+    scaled = [100 * feature + 7 for feature in features]
+    torch.testing.assert_close(made(features).logits, made(scaled).logits, rtol=1e-3, atol=1e-3)
+    plain = head()
+    assert not torch.allclose(plain(features).logits, plain(scaled).logits, atol=1.0)
+
+
+def test_a_normalized_head_is_the_plain_one_on_standardised_levels() -> None:
+    features = levels()
+    standard = [(f - f.mean((1, 2, 3), keepdim=True)) / f.std((1, 2, 3), keepdim=True, correction=0) for f in features]
+    made, plain = head(normalized=True), head()
+    torch.testing.assert_close(made(features).offsets, plain(standard).offsets, rtol=1e-3, atol=1e-3)
