@@ -5,6 +5,8 @@ ARGS ?=
 
 READY := $(VENV)/.installed
 RUN := $(VENV)/bin/python
+# one process a core, one thread each: threads of several processes that wait for each other slow all of them down
+TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo stage1 stage2 stage3 test test-fast lint types layers clean
@@ -32,10 +34,10 @@ stage3: $(READY) ## pseudo-masks -> segmenter
 	$(RUN) -m stages.stage3 $(ARGS)
 
 test: lint types layers ## lint, types, import layers and all tests
-	$(RUN) -m pytest $(ARGS)
+	$(TEST) $(ARGS)
 
 test-fast: lint ## lint and the fast tests
-	$(RUN) -m pytest -m "not slow" $(ARGS)
+	$(TEST) -m "not slow" $(ARGS)
 
 lint: $(READY) ## ruff: rules and format
 	$(VENV)/bin/ruff check

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from eps import build
 from eps.cli import entrypoint
 from eps.data.layout import DatasetFolder
-from eps.data.truth import Truth
 from eps.metrics.scorecard import Scorecard
 from eps.schema import Config, Result
 
@@ -23,7 +22,7 @@ from eps.schema import Config, Result
 def run(cfg: Config) -> Result:
     """Print the ceilings; the score is the best that saliency alone reaches."""
     folder = build.dataset(cfg.data)
-    truth = Truth(folder.root)
+    truth = build.truth(cfg.data)
     cards: dict[str, Scorecard] = {}
     for photo in folder.ids(cfg.data.train):
         semantic = truth.semantic(photo)

@@ -10,9 +10,10 @@ __version__ = "0.1.0"
 
 
 def load(path: str | Path) -> "Predictor":
-    """A `Predictor` from a segmenter checkpoint, or from the folder that stage 3 wrote it to.
+    """A `Predictor` from a segmenter checkpoint, from the folder that stage 3 or `eps.export` wrote, or from a file.
 
-    Raises `eps.errors.UserError` where there is none.
+    A file `*.onnx` is one of `eps.export`; one named `<model>_<epoch>_<iteration>.pth` is a released YOLACT or
+    YOLACT++. Raises `eps.errors.UserError` where there is none.
     """
     from eps.engine.predictor import load as load_predictor  # torch is slow to import: only whoever predicts pays
 

@@ -270,7 +270,9 @@ def _explain(error: Exception) -> str:
             return f"{key} has no value: add {key}=..."
         case OmegaConfBaseException():
             key = f"{cause.full_key}: " if cause.full_key else ""
-            nested = "; write 24.0 for 24 in lists of lists" if str(cause).count("(int)") else ""
+            nested = ""
+            if "(int)" in str(cause):  # omegaconf converts none in nested lists
+                nested = "; write '1' for 1" if "'str'" in str(cause) else "; write 24.0 for 24 in lists of lists"
             return f"{where}{key}{str(cause).splitlines()[0]}{nested}"
     if "Ambiguous value" in str(error):
         key, _, value = str(error).split("'")[1].partition("=")

@@ -1,36 +1,40 @@
-"""Score pseudo-masks or a segmenter against true masks: mIoU, context leakage, confusion ratios, COCO mask AP.
+"""Score pseudo-masks, a segmenter, or any folder of masks against truth: IoU, boundaries, confusion, mask and box AP.
 
-Reads `pseudo_masks/` or `segmenter/` and the truth; writes `evaluation/<subject>.json` and prints a table.
+Reads `pseudo_masks/` or `segmenter/` and the truth, or two folders of PNGs (`predictions=DIR truth=DIR classes=voc`);
+writes `evaluation/<subject>.json`, with `evaluate.thresholds` also a picture of the curves, and prints tables.
 """
 
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from eps import build
 from eps.cli import entrypoint
 from eps.data.artifacts import read_scores, write_json
+from eps.data.class_names import class_names
+from eps.data.datasets import read_saliency
 from eps.data.layout import DatasetFolder
 from eps.data.manifest import recorded
+from eps.data.mask_folder import MaskFolders
 from eps.data.mask_sources import PseudoMasks
 from eps.data.samples import PhotoMasks
 from eps.data.truth import Truth
-from eps.engine.agreement import THRESHOLDS
 from eps.engine.predictor import Predictor
-from eps.engine.progress import progress_bar
+from eps.engine.progress import progress_bar, remark
 from eps.errors import UserError
 from eps.metrics.mask_ap import PhotoInstances
+from eps.metrics.miou import segmentation_scores
 from eps.metrics.scorecard import Scorecard
-from eps.ops.pseudo_labels import label_map
+from eps.metrics.threshold_curve import threshold_matrices
+from eps.ops.pseudo_labels import label_map, threshold_agreement
+from eps.report_page.threshold_curve import Sweep, draw
 from eps.schema import Config, Result, Subject
+from eps.score_tables import print_scores
 
 
 class Prediction(NamedTuple):
@@ -38,25 +42,19 @@ class Prediction(NamedTuple):
 
     photo: str
     labels: np.ndarray
-    instances: PhotoInstances
+    instances: PhotoInstances | None
+    """None of a segmenter that finds none, which is not to find nothing."""
 
 
 def run(cfg: Config) -> Result:
     """Score the splits, write and print the scores; the result's score is the mIoU of the first split."""
     began = time.monotonic()
-    folder = build.dataset(cfg.data)
-    truth = Truth(folder.root)
-    splits = {split: _score_split(cfg, folder, truth, split) for split in cfg.evaluate.splits}
-    subject = cfg.evaluate.subject
-    fingerprint = recorded(cfg.input(subject.value)).get("fingerprint")
-    content: dict[str, Any] = {"subject": subject.value, "fingerprint": fingerprint, "splits": splits}
-    if cfg.evaluate.best_threshold:
-        content["best_threshold"] = _best_threshold(cfg, folder, truth)
-    path = cfg.output("evaluation") / f"{subject}.json"
+    content = _foreign(cfg) if cfg.predictions else _own(cfg)
+    path = cfg.output("evaluation") / f"{content['subject']}.json"
     content["seconds"] = round(time.monotonic() - began, 2)
     write_json(path, content)
-    _print(content)
-    return Result(score=splits[cfg.evaluate.splits[0]]["miou"], path=path)
+    print_scores(content)
+    return Result(score=next(iter(content["splits"].values()))["miou"], path=path)
 
 
 main = entrypoint(run)
@@ -65,29 +63,72 @@ main = entrypoint(run)
 def run_where_truth_is(cfg: Config, subject: Subject, *splits: str) -> Result | None:
     """Score these splits of `subject`, those without true masks left out; nothing at all where none has any."""
     folder = build.dataset(cfg.data)
-    truth = Truth(folder.root)
+    truth = build.truth(cfg.data)
     known = [split for split in splits if folder.has_split(split) and truth.covers(folder.ids(split))]
     if not known:
         return None
-    return run(replace(cfg, evaluate=replace(cfg.evaluate, subject=subject, splits=known)))
+    own = replace(cfg, predictions="", evaluate=replace(cfg.evaluate, subject=subject, splits=known))
+    return run(own)
+
+
+def _own(cfg: Config) -> dict[str, Any]:
+    """Scores of what this run has made."""
+    folder = build.dataset(cfg.data)
+    truth = build.truth(cfg.data)
+    splits = {split: _score_split(cfg, folder, truth, split) for split in cfg.evaluate.splits}
+    subject = cfg.evaluate.subject
+    fingerprint = recorded(cfg.input(subject.value)).get("fingerprint")
+    content: dict[str, Any] = {"subject": subject.value, "fingerprint": fingerprint, "splits": splits}
+    if cfg.evaluate.thresholds and subject is Subject.pseudo_masks:
+        content["best_threshold"] = _at_thresholds(cfg, folder, truth)
+    return content
+
+
+def _foreign(cfg: Config) -> dict[str, Any]:
+    """Scores of masks that anyone may have made."""
+    folders = MaskFolders.open(Path(cfg.predictions), Path(cfg.truth), ids=Path(cfg.ids) if cfg.ids else None)
+    card = _scorecard(cfg, class_names(cfg.classes))
+    with progress_bar("evaluate predictions", total=len(folders.ids)) as advance:
+        for photo in folders.ids:
+            predicted, true = folders(photo)
+            _judge(card, photo, predicted, true, None)
+            advance(None)
+    if folders.unpredicted and not cfg.ids:
+        remark(
+            f"{folders.unpredicted} true masks have no prediction and are not scored; ids=FILE names what must be there"
+        )
+    facts = {"predictions": cfg.predictions, "truth": cfg.truth, "photos": len(folders.ids)}
+    return {"subject": "predictions", "splits": {Path(cfg.ids).stem or "all": card.summary()}, **facts}
+
+
+def _scorecard(cfg: Config, classes: Sequence[str]) -> Scorecard:
+    node = cfg.evaluate
+    pairs = [(target, coincident) for target, coincident in node.pairs]
+    try:
+        return Scorecard(classes=classes, boundary_tolerance=node.boundary_tolerance, pairs=pairs)
+    except ValueError as error:
+        raise UserError(f"evaluate.pairs: {error}") from error
+
+
+def _judge(card: Scorecard, photo: str, labels: np.ndarray, truth: np.ndarray, context: np.ndarray | None) -> None:
+    if labels.shape != truth.shape:
+        raise UserError(f"photo {photo!r}: prediction is {labels.shape}, truth {truth.shape}")
+    try:
+        card.add_labels(labels, truth, context)
+    except ValueError as error:
+        raise UserError(f"photo {photo!r}: {error}") from error
 
 
 def _score_split(cfg: Config, folder: DatasetFolder, truth: Truth, split: str) -> dict[str, Any]:
     ids = folder.ids(split)
-    card = Scorecard(classes=folder.classes)
+    card = _scorecard(cfg, folder.classes)
     label = f"evaluate {cfg.evaluate.subject} on {split}"
     with progress_bar(label, total=len(ids)) as advance:
         for prediction in _predictions(cfg, folder, ids):
-            true = truth(prediction.photo)
-            if prediction.labels.shape != true.semantic.shape:
-                raise UserError(
-                    f"photo {prediction.photo!r}: prediction is {prediction.labels.shape}, truth {true.semantic.shape}"
-                )
-            try:
-                card.add_labels(prediction.labels, true.semantic, truth.context(prediction.photo))
-            except ValueError as error:
-                raise UserError(f"photo {prediction.photo!r}: {error}") from error
-            card.add_instances(prediction.instances, _as_instances(true))
+            photo, true = prediction.photo, truth(prediction.photo)
+            _judge(card, photo, prediction.labels, true.semantic, truth.context(photo))
+            if prediction.instances is not None:
+                card.add_instances(prediction.instances, _as_instances(true))
             advance(None)
     return card.summary()
 
@@ -106,68 +147,78 @@ def _predictions(cfg: Config, folder: DatasetFolder, ids: Sequence[str]) -> Iter
 
 def _predict(predictor: Predictor, folder: DatasetFolder, photo: str) -> Prediction:
     instances, labels = predictor.predict_all(folder.photo(photo))
+    if not predictor.has_instances:
+        return Prediction(photo, labels.cpu().numpy(), None)
     count = len(instances.scores)
     found = PhotoInstances(
         masks=instances.masks.cpu().numpy(),
         classes=instances.classes.cpu().numpy(),
-        scores=instances.scores.cpu().numpy(),
+        scores=instances.mask_scores.cpu().numpy(),  # its AP is that of masks
         crowd=np.zeros(count, dtype=bool),
+        boxes=instances.boxes.cpu().numpy().astype(np.float64),
+        box_scores=instances.scores.cpu().numpy(),
     )
     return Prediction(photo, labels.cpu().numpy(), found)
 
 
 def _as_instances(masks: PhotoMasks, *, scored: bool = False) -> PhotoInstances:
+    """What is uncertain in the truth is a crowd; of a prediction it counts like all else."""
     scores = np.ones(len(masks.classes)) if scored else None
+    crowd = np.zeros(len(masks.classes), dtype=bool) if scored else masks.uncertain
     return PhotoInstances(
-        masks=masks.masks, classes=masks.classes, scores=scores, crowd=np.zeros(len(masks.classes), dtype=bool)
+        masks=masks.masks, classes=masks.classes, scores=scores, crowd=crowd, boxes=masks.boxes, areas=masks.areas
     )
 
 
-def _best_threshold(cfg: Config, folder: DatasetFolder, truth: Truth) -> dict[str, Any]:
-    """mIoU at every threshold over stored maps, and the best by truth: an oracle that flatters a baseline."""
-    cards = {threshold: Scorecard(classes=folder.classes) for threshold in THRESHOLDS}
-    scores_folder = cfg.input("pseudo_masks") / "scores"
-    for photo in folder.ids(cfg.data.train):
-        scores = torch.from_numpy(read_scores(scores_folder / f"{photo}.npz"))
-        semantic, context = truth.semantic(photo), truth.context(photo)
-        for threshold, card in cards.items():
-            card.add_labels(label_map(scores, threshold=threshold).numpy(), semantic, context)
-    best = max(cards, key=lambda threshold: cards[threshold].miou())
-    curve = {str(threshold): card.miou() for threshold, card in cards.items()}
-    return {"threshold": best, "curve": curve, **cards[best].summary()}
+def _at_thresholds(cfg: Config, folder: DatasetFolder, truth: Truth) -> dict[str, Any]:
+    """Curves over background thresholds, and all scores at the threshold that is best by truth.
 
-
-def _print(content: dict[str, Any]) -> None:
-    """One column a split, one row a score and a class."""
-    splits: dict[str, Any] = dict(content["splits"])
-    if "best_threshold" in content:
-        splits[f"best threshold {content['best_threshold']['threshold']}"] = content["best_threshold"]
-    columns = [_column(scores) for scores in splits.values()]
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(f"{content['subject']}, percent")
-    for split in splits:
-        table.add_column(split, justify="right")
-    for name in columns[0]:
-        table.add_row(name, *(column[name] for column in columns))
-    Console(highlight=False).print(table)
-
-
-def _column(scores: dict[str, Any]) -> dict[str, str]:
-    """What the table says of one split."""
-    leakage, instances = scores["leakage"] or {}, scores["instances"] or {}
+    What truth chooses is an oracle: it flatters a baseline, and no training or labelling step sees it.
+    """
+    sweep = _sweep(cfg, folder, truth)
+    draw(cfg.output("evaluation") / "pseudo_masks_thresholds.png", sweep)
+    best = sweep.thresholds[int(np.argmax(sweep.miou))]
+    card, scores = _scorecard(cfg, folder.classes), _stored_scores(cfg)
+    for photo in folder.ids(cfg.data.scored):
+        labels = label_map(scores(photo), threshold=best).numpy()
+        _judge(card, photo, labels, truth.semantic(photo), truth.context(photo))
+    names = [str(threshold) for threshold in sweep.thresholds]
     return {
-        "mIoU": _shown(scores["miou"], 1),
-        **{f"IoU {name}": _shown(iou, 1) for name, iou in scores["per_class"].items()},
-        "ignored": _shown(scores["ignored"], 1),
-        "context leakage, 0..1": _shown(leakage.get("mean"), 3),
-        "mask AP": _shown(instances.get("ap"), 1),
-        "mask AP50": _shown(instances.get("ap50"), 1),
+        "threshold": best,
+        "note": "curve and threshold are by truth, an oracle; agreement (with saliency, percent) is free of truth",
+        "curve": dict(zip(names, sweep.miou, strict=True)),
+        "agreement": None if sweep.agreement is None else dict(zip(names, sweep.agreement, strict=True)),
+        **card.summary(),
     }
 
 
-def _shown(value: float | None, digits: int) -> str:
-    """A number, or a dash where there is nothing to judge."""
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _sweep(cfg: Config, folder: DatasetFolder, truth: Truth) -> Sweep:
+    """One pass over the stored maps: mIoU, and agreement with saliency where every photo has a map of it."""
+    thresholds = [round(threshold, 6) for threshold in cfg.evaluate.thresholds]
+    ids, scores, count = folder.ids(cfg.data.scored), _stored_scores(cfg), len(folder.classes)
+    with_saliency = all(folder.saliency_path(photo).is_file() for photo in ids)
+    matrices = np.zeros((len(thresholds), count + 1, count + 2), dtype=np.int64)
+    shared = either = torch.zeros(len(thresholds), dtype=torch.long)
+    with progress_bar("thresholds", total=len(ids)) as advance:
+        for photo in ids:
+            maps = scores(photo)
+            matrices += threshold_matrices(maps, truth.semantic(photo), thresholds=thresholds)
+            if with_saliency:
+                saliency = read_saliency(folder, photo, size=(maps.shape[1], maps.shape[2]))
+                intersection, union = threshold_agreement(maps, saliency, torch.tensor(thresholds))
+                shared, either = shared + intersection, either + union
+            advance(None)
+    return Sweep(
+        thresholds=thresholds,
+        miou=[100 * segmentation_scores(matrix).miou for matrix in matrices],
+        agreement=(100 * shared / either.clamp(min=1)).tolist() if with_saliency else None,
+        taken=recorded(cfg.input("pseudo_masks")).get("threshold"),
+    )
+
+
+def _stored_scores(cfg: Config) -> Callable[[str], torch.Tensor]:
+    folder = cfg.input("pseudo_masks") / "scores"
+    return lambda photo: torch.from_numpy(read_scores(folder / f"{photo}.npz"))
 
 
 if __name__ == "__main__":

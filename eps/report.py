@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import yaml
 from rich import box
 from rich.console import Console
@@ -18,25 +19,27 @@ from eps import build
 from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, replaced_folder, write_json
 from eps.data.layout import DatasetFolder
-from eps.data.truth import Truth
-from eps.engine.inference import Instances
+from eps.engine.instances import Instances
 from eps.engine.runtime import peak_memory_mb
 from eps.errors import UserError
 from eps.report_page.combination import Combination, combine
 from eps.report_page.galleries import spread, training_cards, validation_cards
 from eps.report_page.page import Page, charts_of, render, shown
 from eps.report_page.parts import Parts, find_parts
-from eps.report_page.rows import Row, Splits, gather_rows, seconds_of, summary, supervision_ratio
+from eps.report_page.rows import Row, Splits, gather_rows, own_segmenter, seconds_of, summary, supervision_ratio
 from eps.schema import Config, Result
 
 
 def run(cfg: Config) -> Result:
-    """Write the report and print its table; the result's score is the segmenter's mIoU on the validation split."""
+    """Write the report and print its table; the result's score is the segmenter's mIoU on the validation split.
+
+    Where the run has none, it is DeepLab's.
+    """
     began = time.monotonic()
     parts = find_parts(cfg.input)
     if not any(vars(parts).values()):
         raise UserError(f"{cfg.run_dir} has nothing to report on: run the stages first (make stage1)")
-    splits = Splits(train=cfg.data.train, val=cfg.data.val, also=tuple(cfg.data.also))
+    splits = Splits(train=cfg.data.scored, val=cfg.data.val, also=tuple(cfg.data.also))
     rows = gather_rows(parts, splits)
     seconds = seconds_of(parts)
     folder = build.dataset(cfg.data)
@@ -47,7 +50,8 @@ def run(cfg: Config) -> Result:
         write_json(target / "summary.json", summary(rows, seconds=seconds, peak_rss_mb=peak_memory_mb()))
     path = cfg.output("report") / "index.html"
     _print(rows, splits, path)
-    miou = next(row.miou[row.split] for row in rows if row.name == "segmenter")
+    scored = own_segmenter(rows)
+    miou = scored.miou[scored.split]
     return Result(score=math.nan if miou is None else miou, path=path)
 
 
@@ -58,16 +62,21 @@ def _page(
     cfg: Config, folder: DatasetFolder, parts: Parts, splits: Splits, rows: Sequence[Row], seconds: dict[str, float]
 ) -> Page:
     sizes = {split: len(folder.ids(split)) for split in splits.all if folder.has_split(split)}
-    truth = Truth(folder.root)
+    truth = build.truth(cfg.data)
     found: dict[str, Instances] = {}
+    labels: dict[str, np.ndarray] = {}
     combination: Combination | None = None
     best = ""
-    segmenter = parts.segmenter or parts.truth_segmenter
-    if segmenter is not None and splits.val in sizes:
+    segmenter, deeplab = parts.segmenter or parts.truth_segmenter, parts.deeplab or parts.truth_deeplab
+    photos = spread(folder, folder.ids(splits.val)) if splits.val in sizes and (segmenter or deeplab) else []
+    if segmenter is not None and photos:
         predictor = build.predictor(cfg, segmenter)
-        found = {photo: predictor.predict(folder.photo(photo)) for photo in spread(folder, folder.ids(splits.val))}
+        found = {photo: predictor.predict(folder.photo(photo)) for photo in photos}
         best = _surest(found)
         combination = combine(predictor, folder.photo(best))
+    if deeplab is not None and photos:
+        predictor = build.predictor(cfg, deeplab)
+        labels = {photo: predictor.predict_all(folder.photo(photo))[1].cpu().numpy() for photo in photos}
     has_masks = parts.pseudo_masks or parts.crf_pseudo_masks or parts.cam_pseudo_masks
     training = spread(folder, folder.ids(splits.train)) if has_masks else []
     return Page(
@@ -78,7 +87,7 @@ def _page(
         rows=rows,
         charts=charts_of(parts, rows),
         training=training_cards(parts, folder, truth, training),
-        validation=validation_cards(folder, truth, found),
+        validation=validation_cards(folder, truth, photos, found, labels),
         combination=combination,
         combination_photo=best,
         seconds=seconds,
@@ -104,7 +113,8 @@ def _print(rows: Sequence[Row], splits: Splits, path: Path) -> None:
     console = Console(highlight=False)
     console.print(table)
     if (ratio := supervision_ratio(rows)) is not None:
-        console.print(f"supervision ratio {ratio:.3f}: segmenter / fully supervised segmenter, mIoU on {splits.val}")
+        own = own_segmenter(rows).label
+        console.print(f"supervision ratio {ratio:.3f}: {own} / fully supervised {own}, mIoU on {splits.val}")
     console.print(f"report: {path}", soft_wrap=True, markup=False)
 
 

@@ -5,6 +5,7 @@ Reads photos, tags and saliency maps; writes `classifier/`: weights, loss histor
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -24,9 +25,11 @@ from eps.engine.checkpoint import save_model
 from eps.engine.inference import localize
 from eps.engine.loop import Losses
 from eps.engine.progress import announce
+from eps.errors import UserError
 from eps.losses.classification import pooled_logits, tag_loss
 from eps.losses.eps import eps_loss, saliency_likelihood
 from eps.models.classifier import Classifier
+from eps.saliency.maps import advice, without_map
 from eps.schema import ClassifierConfig, ClassifierKind, Config, Pooling, Result, SaliencyLoss
 
 PHOTOS_FOR_SCORE = 100
@@ -34,8 +37,11 @@ PHOTOS_FOR_SCORE = 100
 
 def run(cfg: Config) -> Result:
     """Train, write `classifier/`, and score by the agreement of the maps with saliency (no truth)."""
+    cfg = replace(cfg, classifier=build.scaled_with_batch(cfg.classifier))
     folder = build.dataset(cfg.data)
     ids = folder.ids(cfg.data.train)
+    if _uses_saliency(cfg) and (missing := without_map(folder, ids)):
+        raise UserError(advice(folder, missing, of=len(ids)))
     inputs = folder.fingerprint(ids, with_saliency=_uses_saliency(cfg))
     fingerprint = build.fingerprint(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
     recorder = Recorder(cfg.output("classifier"), fingerprint=fingerprint)
@@ -53,6 +59,8 @@ def run(cfg: Config) -> Result:
         last=[model.coefficients],
         criterion=partial(_criterion, cfg.classifier, model.normalize),
         batches=partial(_batches, cfg, folder, ids),
+        photos=lambda draw: [ids[draw.position]],
+        size=len(ids),
         label=f"classifier ({cfg.classifier.kind})",
     )
     score = _score(model.eval(), folder, ids[:PHOTOS_FOR_SCORE], accelerator.device)

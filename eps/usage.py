@@ -1,12 +1,14 @@
 """What `--help` prints: the purpose of a verb, examples, and every choice in `conf/`."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import yaml
 
+WIDTH = 118
 _USAGE = """\
 {command} [key=value ...] [-m] [--cfg job]
 
@@ -31,9 +33,9 @@ Outputs
 
 
 def usage(verb: ModuleType, conf: Path) -> str:
-    """The help of a verb's or stage's module, whose docstring begins with its purpose."""
+    """The help of a verb's or stage's module, whose docstring says what it does, reads and writes."""
     name = verb.__spec__.name if verb.__spec__ else verb.__name__  # __main__ has its real name in its spec
-    purpose = (verb.__doc__ or "").strip().partition("\n\n")[0]
+    purpose = (verb.__doc__ or "").strip()
     return _USAGE.format(command=f"python -m {name}", purpose=purpose, groups="".join(_groups(conf)))
 
 
@@ -45,4 +47,6 @@ def _groups(conf: Path) -> Iterator[str]:
         for i, path in enumerate(sorted((conf / group).glob("*.yaml"))):
             choice = path.stem + ("*" if path.stem == chosen[group] else "")
             comments = re.findall(r"^# (?!@package)(.*)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-            yield f"  {group if i == 0 else '':<14}{choice:<15}{comments[0] if comments else ''}".rstrip() + "\n"
+            shown = f"  {group if i == 0 else '':<14}{choice:<24}"
+            line = shown + (comments[0] if comments else "")
+            yield textwrap.fill(line, WIDTH, subsequent_indent=" " * len(shown)) + "\n"

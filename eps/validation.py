@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from eps.errors import UserError
-from eps.schema import Config, DataKind
+from eps.schema import Config, CRFBackend, DataKind, OutputFormat, SegmenterKind, Subject, TrunkHead
 
 
 class _Rule(NamedTuple):
@@ -24,6 +24,33 @@ def validate(cfg: Config) -> None:
             if not rule.holds(value):
                 raise UserError(f"{key}={_shown(value)}: {rule.demand}")
     _validate_splits(cfg)
+    _validate_evaluation(cfg)
+    _validate_prediction(cfg)
+    _validate_data(cfg)
+    _validate_trunk(cfg)
+    _validate_segmenter(cfg)
+    _validate_deeplab(cfg)
+
+
+def _validate_evaluation(cfg: Config) -> None:
+    """Masks of another project come with truth and class names, which nothing else needs."""
+    with_predictions = {"truth": cfg.truth, "classes": cfg.classes, "ids": cfg.ids}
+    for key, value in with_predictions.items():
+        if not cfg.predictions and value not in ("", None):
+            raise UserError(f"{key}={_shown(value)}: goes with predictions=DIR, which is not given")
+        if cfg.predictions and value in ("", None) and key != "ids":
+            raise UserError(f"predictions={cfg.predictions}: give truth=DIR and classes=voc, coco, [a,b,...] or N, too")
+    if cfg.evaluate.thresholds and cfg.evaluate.subject is not Subject.pseudo_masks:
+        raise UserError("evaluate.thresholds: only pseudo-masks have maps to threshold; leave out evaluate=segmenter")
+
+
+def _validate_prediction(cfg: Config) -> None:
+    semantic = (OutputFormat.auto, OutputFormat.png, OutputFormat.voc)
+    written = (OutputFormat.onnx, OutputFormat.torch)  # by export, which no CRF concerns
+    if cfg.format not in (*semantic, *written) and cfg.predict.crf is not CRFBackend.none:
+        raise UserError(
+            f"predict.crf refines semantic masks, format={cfg.format} shows instances: leave one of them out"
+        )
 
 
 def _validate_splits(cfg: Config) -> None:
@@ -34,15 +61,66 @@ def _validate_splits(cfg: Config) -> None:
         raise UserError(f"data.size={cfg.data.size}: the scenes of data=railroad need a side of 32 pixels or more")
     asked = {
         "data.train": [cfg.data.train],
+        "data.scored": [cfg.data.scored],
         "data.val": [cfg.data.val],
         "data.also": cfg.data.also,
         "evaluate.splits": cfg.evaluate.splits,
+        "saliency.splits": cfg.saliency.splits,
     }
     for key, splits in asked.items():
         for split in splits:
             if split not in cfg.data.sizes:
                 known = ", ".join(cfg.data.sizes)
                 raise UserError(f"{key}: data.sizes has no split {split!r}; choose one of {known}, or give it a size")
+
+
+def _validate_data(cfg: Config) -> None:
+    """What one kind of dataset alone can do with is left alone elsewhere."""
+    node = cfg.data
+    for key, idle, kinds in (
+        ("classes", [], [DataKind.photos]),
+        ("val_share", 0, [DataKind.photos, DataKind.coco]),
+        ("difficult", True, [DataKind.voc12]),
+        ("download", False, [DataKind.voc12]),
+    ):
+        if node.kind not in kinds and getattr(node, key) != idle:
+            names = " or ".join(f"data={kind}" for kind in kinds)
+            raise UserError(f"data.{key}={_shown(getattr(node, key))}: only {names} has use for it")
+
+
+def _validate_trunk(cfg: Config) -> None:
+    """A pyramid and a prototype head have sizes, and stand on features at strides 4 to 32."""
+    node = cfg.trunk
+    if node.head is TrunkHead.identity:
+        return
+    if node.output_stride != 32:
+        raise UserError(f"trunk.output_stride={node.output_stride}: trunk.head=prototypes needs 32")
+    for key in ("fpn_channels", "head_channels", "prototypes"):
+        if getattr(node, key) < 1:
+            raise UserError(f"trunk.{key}={getattr(node, key)}: trunk.head=prototypes needs 1 or more")
+
+
+def _validate_segmenter(cfg: Config) -> None:
+    """A segmenter goes on from one thing."""
+    node = cfg.segmenter
+    if node.weights != "none" and node.warm_start:
+        raise UserError(
+            f"segmenter.weights={node.weights}: they would replace stage 1's; set segmenter.warm_start=false"
+        )
+    if node.weights != "none" and node.kind is not SegmenterKind.yolact:
+        raise UserError(
+            f"segmenter.weights={node.weights}: only YOLACT has released weights; see segmenter.deeplab.weights"
+        )
+
+
+def _validate_deeplab(cfg: Config) -> None:
+    node = cfg.segmenter
+    if node.kind is not SegmenterKind.deeplab:
+        return
+    if node.warm_start:
+        raise UserError("segmenter.warm_start=True: DeepLab shares no trunk with stage 1; set it to false")
+    if node.batch == 1 and not node.deeplab.frozen_norm:
+        raise UserError("segmenter.batch=1: batch norms need 2 photos or more, or segmenter.deeplab.frozen_norm=true")
 
 
 def _shown(value: object) -> str:
@@ -63,7 +141,15 @@ def _is_threshold(value: float | str) -> bool:
 
 
 def _is_weights(value: str) -> bool:
-    return value in ("imagenet", "none") or re.match(r"(package|file):.", value) is not None
+    return value in ("imagenet", "none") or re.match(r"(package|file|mxnet):.", value) is not None
+
+
+def _is_segmenter_weights(value: str) -> bool:
+    return value == "none" or re.match(r"released:.", value) is not None
+
+
+def _is_resnet_weights(value: str) -> bool:
+    return value in ("imagenet", "none") or re.match(r"file:.", value) is not None
 
 
 def _is_name(value: str) -> bool:
@@ -78,12 +164,28 @@ def _are_anchor_scales(levels: list[list[float]]) -> bool:
 _TRAINERS = ("classifier", "segmenter")
 _OPTIMS = ("classifier.optim", "segmenter.optim")
 _AUGMENTS = ("classifier.augment", "segmenter.augment")
+_CRFS = ("pseudo_masks.crf_parameters", "predict.crf_parameters")
 
 RULES = (
     _Rule("must be a folder name: letters, digits, _ . - and /", _is_name, ["name"]),
-    _Rule("must not be empty", bool, ["run_dir", "out_dir", "data.root", "data.train", "data.val", "trunk.backbone"]),
-    _Rule("must not be empty", _all(bool), ["evaluate.splits"]),
-    _Rule("must be imagenet, package:NAME, file:PATH or none", _is_weights, ["trunk.weights"]),
+    _Rule(
+        "must not be empty",
+        bool,
+        ["run_dir", "out_dir", "data.root", "data.train", "data.scored", "data.val", "trunk.backbone", "source"],
+    ),
+    _Rule("must not be empty", _all(bool), ["evaluate.splits", "saliency.splits"]),
+    _Rule("must be imagenet, package:NAME, file:PATH, mxnet:PATH or none", _is_weights, ["trunk.weights"]),
+    _Rule("must be imagenet, file:PATH or none", _is_resnet_weights, ["segmenter.deeplab.weights"]),
+    _Rule(
+        "must be numbers between 0 and 1 (both excluded), in ascending order",
+        lambda values: all(0 < value < 1 for value in values) and all(a < b for a, b in pairwise(values)),
+        ["evaluate.thresholds"],
+    ),
+    _Rule(
+        "must be [[target,coincident],...], two different names each",
+        lambda pairs: all(len(pair) == 2 and pair[0] != pair[1] for pair in pairs),
+        ["evaluate.pairs"],
+    ),
     _Rule("must be auto, or a number between 0 and 1 (both excluded)", _is_threshold, ["pseudo_masks.threshold"]),
     _Rule(
         "must be 1 or more",
@@ -91,9 +193,12 @@ RULES = (
         [
             *_both(_TRAINERS, "steps", "batch"),
             *_both(_AUGMENTS, "crop"),
-            *_both(["trunk"], "fpn_channels", "head_channels", "prototypes"),
-            "pseudo_masks.crf_parameters.iterations",
+            *_both(_CRFS, "iterations"),
             "segmenter.max_detections",
+            "segmenter.masks_per_image",
+            *_both(["predict"], "top_k", "batch"),
+            "segmenter.augment.expand",
+            "saliency.batch",
         ],
     ),
     _Rule("must be between 0 and 4294967295", lambda seed: 0 <= seed < 2**32, ["seed"]),
@@ -101,13 +206,18 @@ RULES = (
         "must be 0 or more",
         lambda value: value >= 0,
         [
-            "trunk.head_depth",
+            *_both(["trunk"], "frozen_stages", "fpn_channels", "head_channels", "head_depth", "prototypes"),
+            "trunk.deformable_every",
             "classifier.tag_weight",
             "pseudo_masks.min_area",
+            "evaluate.boundary_tolerance",
             *_both(_OPTIMS, "weight_decay", "bias_scale", "last_scale", "power", "warmup", "clip"),
-            *_both(["segmenter"], "box_weight", "class_weight", "mask_weight", "semantic_weight"),
-            *_both(["runtime"], "workers", "threads", "checkpoint_every"),
-            *_both(["pseudo_masks.crf_parameters"], "gaussian_compat", "bilateral_compat"),
+            *_both(_OPTIMS, "base_batch"),
+            "segmenter.augment.min_side",
+            *_both(["segmenter"], "box_weight", "class_weight", "mask_weight", "semantic_weight", "mask_iou_weight"),
+            *_both(["runtime"], "workers", "threads", "checkpoint_every", "max_bad_steps"),
+            *_both(_CRFS, "gaussian_compat", "bilateral_compat"),
+            *_both(["predict"], "frames", "instance", "benchmark"),
         ],
     ),
     _Rule(
@@ -116,7 +226,8 @@ RULES = (
         [
             *_both(_OPTIMS, "lr"),
             "classifier.pooling_floor",
-            *_both(["pseudo_masks.crf_parameters"], "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
+            "pseudo_masks.crf_alpha",
+            *_both(_CRFS, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
         ],
     ),
     _Rule(
@@ -128,10 +239,19 @@ RULES = (
             "pseudo_masks.ignore_band",
             "segmenter.paste",
             "segmenter.score_threshold",
+            "predict.score_threshold",
             "segmenter.nms_iou",
         ],
     ),
-    _Rule("must be 0 or more, and less than 1", lambda value: 0 <= value < 1, _both(_OPTIMS, "momentum")),
+    _Rule("must be 8, 16 or 32", lambda stride: stride in (8, 16, 32), ["trunk.output_stride"]),
+    _Rule("must be true, false or auto", lambda frozen: frozen in (True, False, "auto"), ["trunk.frozen_norm"]),
+    _Rule("must be 4 or 8", lambda stride: stride in (4, 8), ["trunk.finest_stride"]),
+    _Rule("must be none or released:FILE", _is_segmenter_weights, ["segmenter.weights"]),
+    _Rule(
+        "must be 0 or more, and less than 1",
+        lambda value: 0 <= value < 1,
+        [*_both(_OPTIMS, "momentum"), "classifier.dropout"],
+    ),
     _Rule(
         "must be shares of the run between 0 and 1, in ascending order",
         lambda drops: all(0 < drop < 1 for drop in drops) and all(a < b for a, b in pairwise(drops)),
@@ -140,29 +260,42 @@ RULES = (
     _Rule(
         "must be two numbers above 0, [smallest,largest]",
         lambda scale: _all(lambda side: side > 0, count=2)(scale) and scale[0] <= scale[1],
-        _both(_AUGMENTS, "scale"),
+        ["segmenter.deeplab.scale"],
+    ),
+    _Rule(
+        "must be two numbers of pixels above 0, [smallest,largest]",
+        lambda sides: _all(lambda side: side > 0, count=2)(sides) and sides[0] <= sides[1],
+        _both(_AUGMENTS, "long_side"),
     ),
     _Rule(
         "must be four numbers, [brightness,contrast,saturation,hue], 0 or more and the hue at most 0.5",
         lambda jitter: _all(lambda value: value >= 0, count=4)(jitter) and jitter[3] <= 0.5,
         _both(_AUGMENTS, "jitter"),
     ),
-    _Rule("must be three numbers", _all(lambda value: True, count=3), ["trunk.mean"]),
-    _Rule("must be three numbers above 0", _all(lambda value: value > 0, count=3), ["trunk.std"]),
+    _Rule("must be three numbers", _all(lambda value: True, count=3), ["trunk.mean", "saliency.mean"]),
+    _Rule("must be three numbers above 0", _all(lambda value: value > 0, count=3), ["trunk.std", "saliency.std"]),
     _Rule(
         "must be one number above 0 or more, [a,b,...]",
         _all(lambda value: value > 0),
-        ["pseudo_masks.scales", "segmenter.ratios"],
+        ["pseudo_masks.scales", "segmenter.ratios", "segmenter.deeplab.test_scales"],
     ),
     _Rule(
         "must be [height,width], each 32 pixels or more",
         _all(lambda side: side >= 32, count=2),
         ["segmenter.image_size"],
     ),
+    _Rule("must be [height,width], each 2 pixels or more", _all(lambda side: side >= 2, count=2), ["saliency.size"]),
     _Rule(
         "must be one list of sizes a level, three levels or more from P3, as many sizes above 0 in each",
         _are_anchor_scales,
         ["segmenter.scales"],
     ),
+    _Rule("must be 0 or more, and less than 1", lambda value: 0 <= value < 1, ["data.val_share"]),
+    _Rule(
+        "must be names, each of them once",
+        lambda names: all(names) and len(set(names)) == len(names),
+        ["data.classes", "predict.classes"],
+    ),
+    _Rule("must not be empty", bool, ["data.tags", "data.saliency", "data.truth", "data.index"]),
     _Rule("every size must be 1 or more", lambda sizes: all(size >= 1 for size in sizes.values()), ["data.sizes"]),
 )

@@ -8,7 +8,7 @@ from eps.schema import Config, Result, Subject
 def run(cfg: Config) -> Result:
     """Make pseudo-masks, score them where there is truth."""
     made = pseudo_masks.run(cfg)
-    scored = evaluate.run_where_truth_is(cfg, Subject.pseudo_masks, cfg.data.train)
+    scored = evaluate.run_where_truth_is(cfg, Subject.pseudo_masks, cfg.data.scored)
     return cfg.sweep.choose(made, scored)
 
 

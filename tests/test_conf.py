@@ -11,6 +11,7 @@ from eps.schema import Config
 CONF = conf_dir()
 CHOICES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
 FOLDER = "data.root=photos"  # what data=folder leaves to the user
+NETWORK = "saliency.model=network.onnx"  # and the choices of saliency that take a file
 
 
 def test_defaults_compose() -> None:
@@ -22,7 +23,9 @@ def test_defaults_compose() -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_composes(choice: str) -> None:
     group, _, name = choice.partition("/")
-    compose(f"{group}={name}", *([FOLDER] if choice == "data/folder" else []))
+    folder = [FOLDER] if choice in ("data/folder", "data/photos", "data/coco") else []
+    network = [NETWORK] if group == "saliency" and name not in ("none", "rembg") else []
+    compose(f"{group}={name}", *folder, *network)
 
 
 def test_there_are_experiments() -> None:

@@ -111,6 +111,12 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
     return np.array(image, dtype=np.uint8)
 
 
+def write_saliency(path: Path, saliency: UInt8[np.ndarray, "H W"]) -> None:
+    """Write a saliency map, 0..255, as a grey PNG."""
+    with replaced(path) as temporary:
+        Image.fromarray(saliency).save(temporary, format="PNG")
+
+
 def write_scores(path: Path, scores: Float[np.ndarray, "c H W"]) -> None:
     """Write normalised localization maps at half precision; maps that are zero everywhere are left out."""
     present = np.flatnonzero(scores.any(axis=(1, 2)))
@@ -129,7 +135,7 @@ def read_scores(path: Path) -> Float[np.ndarray, "c H W"]:
             scores = np.zeros(content["shape"], dtype=np.float32)
             scores[content["present"]] = content["scores"]
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise UserError(f"{path} does not hold localization maps: {error}") from error
+        raise UserError(f"{path} is damaged: remove it, and eps.pseudo_masks makes the maps anew") from error
     return scores
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from eps.data.sampling import TrainingDraws
@@ -19,7 +20,10 @@ def load_batches(
     A `UserError` in a worker is raised here as it was there.
     """
     try:
-        yield from DataLoader(dataset, batch_sampler=draws, collate_fn=join, num_workers=workers)
+        # its own generator: of the global one, which dropout draws from, a resumed run would take one number more
+        yield from DataLoader(
+            dataset, batch_sampler=draws, collate_fn=join, num_workers=workers, generator=torch.Generator()
+        )
         return
     except UserError as error:  # torch hands on a worker's whole traceback, whose last line is the message
         message = str(error).strip().splitlines()[-1].removeprefix("eps.errors.UserError: ")

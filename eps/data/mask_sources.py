@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from eps.data.artifacts import LabelledInstance, file_hash, read_instances, read_mask
 from eps.data.samples import PhotoMasks
@@ -24,8 +25,11 @@ class PseudoMasks:
         self._instances = read_instances(folder / "instances.json")
 
     def __call__(self, photo: str) -> PhotoMasks:
-        path = self._path(photo)
-        return as_photo_masks(read_mask(path), self._instances[photo])
+        return as_photo_masks(self.semantic(photo), self._instances[photo])
+
+    def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]:
+        """The label map alone: class index + 1, 0 background, 255 ignore."""
+        return read_mask(self._path(photo))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         """A hash of what training reads, whoever wrote it. Raises `UserError` where a file is missing."""

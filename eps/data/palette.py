@@ -1,4 +1,6 @@
-"""The colours of label images."""
+"""The colours of label images and of classes."""
+
+import matplotlib
 
 
 def voc_palette() -> list[int]:
@@ -12,3 +14,11 @@ def voc_palette() -> list[int]:
 
 def _channel(index: int, channel: int) -> int:
     return sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
+
+
+def class_color(index: int) -> tuple[int, int, int]:
+    """The colour of class `index` (from 0); twenty that can be told apart, then again from the first."""
+    shades = matplotlib.colormaps["tab20"]
+    position = index % 20
+    red, green, blue, _ = shades((2 * position) % 20 + position // 10)  # the ten full colours first
+    return round(255 * red), round(255 * green), round(255 * blue)

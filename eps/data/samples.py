@@ -23,6 +23,8 @@ class MaskSource(Protocol):
 
     def __call__(self, photo: str) -> "PhotoMasks": ...
 
+    def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]: ...
+
 
 class PhotoMasks(NamedTuple):
     """Masks of one photo at its size."""
@@ -32,6 +34,19 @@ class PhotoMasks(NamedTuple):
     masks: Bool[np.ndarray, "n H W"]
     classes: Integer[np.ndarray, " n"]
     uncertain: Bool[np.ndarray, " n"]
+    boxes: Float[np.ndarray, "n 4"] | None = None
+    """Pixels, xyxy, where annotators have drawn them and not only masks."""
+    areas: Float[np.ndarray, " n"] | None = None
+    """As annotated, in pixels: what COCO calls small, medium and large goes by them."""
+
+
+class LabelledPhotos(NamedTuple):
+    """A batch of augmented photos for a segmenter of semantic maps alone."""
+
+    photos: Float[Tensor, "b 3 H W"]
+    """RGB in 0..1."""
+    labels: UInt8[Tensor, "b H W"]
+    """Class index + 1, 0 background, 255 ignore."""
 
 
 class PhotoInstances(NamedTuple):

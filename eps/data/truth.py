@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -18,15 +19,41 @@ from eps.ops.instances import split_instances
 from eps.ops.pseudo_labels import IGNORE
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Masks of a dataset folder."""
-
-    root: Path
+@runtime_checkable
+class Truth(Protocol):
+    """True masks of a dataset. Raises `UserError` for a photo without."""
 
     def covers(self, ids: Sequence[str]) -> bool:
         """Whether every one of these photos has a mask."""
-        return all((self.root / "SegmentationClass" / f"{photo}.png").is_file() for photo in ids)
+        ...
+
+    def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]:
+        """Class index + 1, 0 for background, 255 for void."""
+        ...
+
+    def fingerprint(self, ids: Sequence[str]) -> str:
+        """A hash of the masks of these photos."""
+        ...
+
+    def __call__(self, photo: str) -> PhotoMasks:
+        """Masks and instances; uncertain are those whose outline is a guess."""
+        ...
+
+    def context(self, photo: str) -> UInt8[np.ndarray, "H W"] | None:
+        """Which pixels are the context of which class (index + 1), where a dataset knows that."""
+        ...
+
+
+@dataclass(frozen=True)
+class TruthFolder:
+    """Truth as PNGs below a dataset's folder; each photo's mask is in the first of `semantic_folders` that has one."""
+
+    root: Path
+    semantic_folders: tuple[str, ...] = ("SegmentationClass",)
+
+    def covers(self, ids: Sequence[str]) -> bool:
+        """Whether every one of these photos has a mask."""
+        return all(self._found(photo) is not None for photo in ids)
 
     def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]:
         """Class index + 1, 0 for background, 255 for void. Raises `UserError` where the mask is missing."""
@@ -41,10 +68,15 @@ class Truth:
             digest.update((file_hash(objects) if objects.is_file() else "none").encode())
         return digest.hexdigest()
 
+    def _found(self, photo: str) -> Path | None:
+        paths = (self.root / folder / f"{photo}.png" for folder in self.semantic_folders)
+        return next((path for path in paths if path.is_file()), None)
+
     def _semantic_path(self, photo: str) -> Path:
-        path = self.root / "SegmentationClass" / f"{photo}.png"
-        if not path.is_file():
-            raise UserError(f"{path} is missing: evaluation and segmenter.supervision=truth need true masks")
+        path = self._found(photo)
+        if path is None:
+            first = self.root / self.semantic_folders[0] / f"{photo}.png"
+            raise UserError(f"{first} is missing: evaluation and segmenter.supervision=truth need true masks")
         return path
 
     def __call__(self, photo: str) -> PhotoMasks:
@@ -54,7 +86,7 @@ class Truth:
         if path.is_file():
             objects = read_mask(path)
             if objects.shape != semantic.shape:
-                raise UserError(f"{path} is {objects.shape}, its mask in SegmentationClass {semantic.shape}; redo one")
+                raise UserError(f"{path} is {objects.shape}, its mask of classes {semantic.shape}; redo one")
             found = _of_one_class(objects, semantic)
         else:
             parts = split_instances(semantic, min_area=1, fill_holes=False)

@@ -9,17 +9,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from eps.checkpoints.eps_resnet38 import load_eps_classifier
+from eps.checkpoints.yolact import load_yolact_file
 from eps.data.artifacts import replaced
 from eps.errors import UserError
 from eps.models.classifier import Classifier
+from eps.models.deeplab import DeepLab
 from eps.models.segmenter import Segmenter
-from eps.models.spec import ClassifierSpec, SegmenterSpec, build_classifier, build_segmenter, from_json, to_json
+from eps.models.spec import (
+    ClassifierSpec,
+    DeepLabSpec,
+    SegmenterSpec,
+    Spec,
+    build_classifier,
+    build_deeplab,
+    build_segmenter,
+    from_json,
+    to_json,
+)
+from eps.nn.weights import read_state_dict
 
 FORMAT = "eps.1"
 """The one key of the metadata: safetensors writes several in an order that changes from run to run."""
 
 
-def save_model(path: Path, model: Classifier | Segmenter, spec: ClassifierSpec | SegmenterSpec) -> None:
+def save_model(path: Path, model: Classifier | Segmenter | DeepLab, spec: Spec) -> None:
     """Write weights as safetensors; the metadata carries the spec, from which alone the model can be rebuilt."""
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     with replaced(path) as temporary:
@@ -36,17 +50,44 @@ def load_classifier(path: Path) -> tuple[Classifier, ClassifierSpec]:
     return model, spec
 
 
-def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterSpec]:
-    """Rebuild a segmenter from its checkpoint, in evaluation mode. Raises `UserError` for anything else."""
+def load_classifier_for(path: Path, classes: tuple[str, ...]) -> Classifier:
+    """The classifier of a file for a dataset's classes: one of ours, or one that EPS has released.
+
+    A released file names no classes: it is taken for the dataset's where their number fits. Raises `UserError` where
+    the file is neither, or is for other classes.
+    """
+    if path.is_file() and not _is_safetensors(path):
+        state = read_state_dict(path, setting="classifier")
+        return load_eps_classifier(state, classes=classes, source=str(path))
+    model, spec = load_classifier(path)
+    if spec.classes != classes:
+        raise UserError(f"{path} knows the classes {list(spec.classes)}, the dataset has {list(classes)}")
+    return model
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as that format does, with a length of 8 bytes and a JSON object."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] in (b"{", b"")  # an empty one is refused as such later
+
+
+def load_segmenter(path: Path) -> tuple[Segmenter | DeepLab, SegmenterSpec | DeepLabSpec]:
+    """Rebuild a segmenter of either kind from its checkpoint, in evaluation mode.
+
+    A file named `<model>_<epoch>_<iteration>.pth` is a released YOLACT. Raises `UserError` for anything else.
+    """
+    if path.suffix == ".pth":
+        released = load_yolact_file(path)
+        return released.segmenter, released.spec
     spec = read_spec(path)
-    if not isinstance(spec, SegmenterSpec):
+    if isinstance(spec, ClassifierSpec):
         raise UserError(f"{path} holds a classifier, a segmenter is needed: give the folder of stage 3")
-    model = build_segmenter(spec)
+    model = build_segmenter(spec) if isinstance(spec, SegmenterSpec) else build_deeplab(spec)
     _fill(model, path)
     return model, spec
 
 
-def read_spec(path: Path) -> ClassifierSpec | SegmenterSpec:
+def read_spec(path: Path) -> Spec:
     """The description in a checkpoint's metadata. Raises `UserError` where the file is not one of ours."""
     if not path.is_file():
         raise UserError(f"{path} is missing: run the stage that trains it first (make stage1 or make stage3)")
@@ -95,6 +136,7 @@ class ResumeFile:
         state = {name: part.state_dict() for name, part in parts.items()}
         content = {"fingerprint": self.fingerprint, "step": progress.step, "history": progress.history, "parts": state}
         content["random"] = torch.get_rng_state()
+        content["device_random"] = torch.cuda.get_rng_state_all()  # one a device, none without
         with replaced(self.path) as temporary:
             torch.save(content, temporary)
 
@@ -111,4 +153,6 @@ class ResumeFile:
         for name, part in parts.items():
             part.load_state_dict(content["parts"][name])
         torch.set_rng_state(content["random"])
+        for device, random in enumerate(content["device_random"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(random, device)
         return Position(content["step"], content["history"])

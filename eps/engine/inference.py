@@ -1,20 +1,21 @@
 """Localization maps over scales and flips, and what a segmenter's raw output says of a photo."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Integer, Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from eps.engine.instances import Instances
 from eps.models.segmenter import SegmenterOutput
 from eps.ops.boxes import decode
 from eps.ops.localization import normalize_maps
-from eps.ops.masks import instance_masks
-from eps.ops.nms import Detections, fast_nms
+from eps.ops.masks import cropped_masks, enlarge
+from eps.ops.nms import Detections, cross_class_fast_nms, fast_nms
 
 
 @runtime_checkable
@@ -30,9 +31,9 @@ class Localizer(Protocol):
 def localize(
     model: Localizer,
     image: Image.Image | UInt8[np.ndarray, "H W 3"],
-    labels: Shaped[Tensor, " c"],
+    labels: Shaped[Tensor | np.ndarray, " c"],
     *,
-    scales: Sequence[float],
+    scales: Sequence[float | int],
     flip: bool,
 ) -> Float[Tensor, "c H W"]:
     """Localization maps of one photo, in 0..1 and zero for classes that it is not tagged with.
@@ -41,12 +42,13 @@ def localize(
     summed over scales and flips; each present class is divided by its maximum + 1e-5. Source: EPS, inference.
     """
     photo = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    labels = torch.as_tensor(labels)
     total = _summed_maps(model, photo, scales=scales, flip=flip, device=labels.device)
     return normalize_maps(total, labels)
 
 
 def _summed_maps(
-    model: Localizer, photo: Image.Image, *, scales: Sequence[float], flip: bool, device: torch.device
+    model: Localizer, photo: Image.Image, *, scales: Sequence[float | int], flip: bool, device: torch.device
 ) -> Tensor:
     total: Tensor | None = None
     for scale in scales:
@@ -69,28 +71,37 @@ def as_tensor(photo: Image.Image) -> Float[Tensor, "3 H W"]:
     return torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1).float() / 255
 
 
-class Instances(NamedTuple):
-    """What a segmenter found in one photo, best first."""
-
-    boxes: Float[Tensor, "n 4"]
-    """Pixels, xyxy."""
-    scores: Float[Tensor, " n"]
-    classes: Integer[Tensor, " n"]
-    masks: Bool[Tensor, "n H W"]
-
-
 def detections_of(
-    output: SegmenterOutput, index: int, *, score_threshold: float, iou_threshold: float, max_detections: int
+    output: SegmenterOutput,
+    index: int,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int,
+    cross_class: bool = False,
+    least_score: float = 0.0,
+    classes: Collection[int] | None = None,
 ) -> Detections:
-    """Boxes, scores, classes and mask coefficients of photo `index` of a batch (YOLACT, section 3)."""
-    return fast_nms(
+    """Boxes, scores, classes and mask coefficients of photo `index` of a batch (YOLACT, section 3).
+
+    With `cross_class` a box suppresses those of other classes too. Of `classes` alone, where given, are the best
+    `max_detections`; the others have suppressed what they suppress by then. An anchor that passes `score_threshold`
+    with one class stands for every class: what scores less than `least_score` is left out.
+    """
+    raw = (
         decode(output.offsets[index], output.anchors),
         output.logits[index].softmax(dim=-1)[:, 1:].T,
         output.coefficients[index],
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        max_detections=max_detections,
     )
+    if cross_class:
+        found = cross_class_fast_nms(*raw, score_threshold=score_threshold, iou_threshold=iou_threshold)
+    else:
+        most = max_detections if classes is None else raw[1].numel()
+        found = fast_nms(*raw, score_threshold=score_threshold, iou_threshold=iou_threshold, max_detections=most)
+    kept = found.scores >= least_score
+    if classes is not None:
+        kept &= torch.isin(found.classes, found.classes.new_tensor(sorted(classes)))
+    return Detections(*(part[kept][:max_detections] for part in found))
 
 
 def instances_of(
@@ -101,19 +112,50 @@ def instances_of(
     score_threshold: float,
     iou_threshold: float,
     max_detections: int,
+    cross_class: bool = False,
+    least_score: float = 0.0,
+    classes: Collection[int] | None = None,
+    class_names: Sequence[str] = (),
+    mask_scorer: Callable[[Tensor], Tensor] | None = None,
 ) -> Instances:
-    """Boxes, scores, classes and masks of photo `index` of a batch, at `size` (height, width) (YOLACT, section 3)."""
+    """Boxes, scores, classes and masks of photo `index` of a batch, at `size` (height, width) (YOLACT, section 3).
+
+    `class_names` are those of all classes; `mask_scorer` is the model's mask-IoU net, if it has one (YOLACT++, section
+    6.1).
+    """
     found = detections_of(
         output,
         index,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         max_detections=max_detections,
+        cross_class=cross_class,
+        least_score=least_score,
+        classes=classes,
     )
-    masks = instance_masks(output.prototypes[index], found.coefficients, found.boxes, size=size)
+    masks = cropped_masks(output.prototypes[index], found.coefficients, found.boxes)
+    mask_scores = found.scores
+    if mask_scorer is not None:
+        mask_scores = mask_scores * mask_scorer(masks[:, None]).gather(1, found.classes[:, None])[:, 0]
     height, width = size
     edges = found.boxes.new_tensor([width, height, width, height])
-    return Instances((found.boxes.clamp(0, 1) * edges), found.scores, found.classes, masks)
+    return Instances(
+        boxes=found.boxes.clamp(0, 1) * edges,
+        scores=found.scores,
+        classes=found.classes,
+        masks=enlarge(masks, size=size),
+        mask_scores=mask_scores,
+        class_names=tuple(class_names),
+    )
+
+
+def semantic_probabilities(maps: Float[Tensor, "b c1 h w"], *, size: tuple[int, int]) -> Float[Tensor, "b c1 H W"]:
+    """Softmax of semantic map logits (background last) at `size` (height, width), the background FIRST.
+
+    So a channel's number is its value in a label map: 0 for background, class + 1.
+    """
+    enlarged = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    return enlarged.softmax(dim=1).roll(1, dims=1)
 
 
 def semantic_labels(output: SegmenterOutput, index: int, *, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:

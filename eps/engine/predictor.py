@@ -1,82 +1,240 @@
-"""One interface to a trained segmenter: a photo in, instances out."""
+"""One interface to a trained segmenter, whatever file it comes from: a photo in, instances and a semantic map out."""
 
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from eps.data.images import read_image
 from eps.engine.checkpoint import load_segmenter
-from eps.engine.inference import Instances, as_tensor, instances_of, semantic_labels
+from eps.engine.exported import Description
+from eps.engine.inference import as_tensor, instances_of, semantic_labels, semantic_probabilities
+from eps.engine.instances import Instances, no_instances
+from eps.engine.onnx_segmenter import OnnxSegmenter, load_onnx
+from eps.errors import UserError
+from eps.models.deeplab import DeepLab, DeepLabOutput
 from eps.models.segmenter import Segmenter, SegmenterOutput
-from eps.models.spec import SegmenterSpec
+from eps.models.spec import DeepLabSpec, SegmenterSpec
 
 Photo = Image.Image | UInt8[np.ndarray, "H W 3"] | str | Path
+Network = Segmenter | DeepLab | OnnxSegmenter
+
+NO_INSTANCES = "a DeepLab segmenter finds no instances: ask for predict_all (semantic map) or probabilities"
+NO_SEMANTIC = (
+    "this ONNX file has no semantic map: export it with export.semantic=true, or ask for instances (predict, or "
+    "format=picture, video or coco)"
+)
+MOST_PIXELS = 2**25
+"""Photos of one batch have no more pixels together, unless it is one photo."""
 
 
 class Predictor:
-    """A segmenter ready to use; class names are in `classes`."""
+    """A segmenter ready to use; class names are in `classes`.
+
+    `wanted` are the names of those whose instances are asked for, all where it is empty. An anchor that passes
+    `score_threshold` with one class stands for every class (Fast NMS), so that scores may be lower; none is lower than
+    `least_score`. Probabilities are averaged over `scales` and, with `flip`, over the photo and its mirror image, and
+    so are DeepLab's semantic maps (its test-time augmentation; Chen et al., 2017). Instances are of the photo as it is.
+    Raises `UserError` for a wanted class that there is not.
+    """
 
     def __init__(
         self,
         *,
-        model: Segmenter,
-        spec: SegmenterSpec,
+        model: Network,
+        spec: SegmenterSpec | DeepLabSpec | Description,
         device: torch.device | None = None,
         score_threshold: float = 0.05,
         iou_threshold: float = 0.5,
         max_detections: int = 100,
+        cross_class: bool = False,
+        least_score: float = 0.0,
+        wanted: Sequence[str] = (),
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
     ) -> None:
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = _device(model, device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.classes = spec.classes
-        self.image_size = spec.image_size
+        self.image_size = None if isinstance(spec, DeepLabSpec) else spec.image_size
+        """Height and width that photos are resized to; None where they are taken at their own size."""
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.max_detections = max_detections
+        self.cross_class = cross_class
+        self.least_score = least_score
+        self.wanted = _numbers(wanted, spec.classes)
+        self.scales = scales
+        self.flip = flip
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether this segmenter finds instances, or gives a semantic map alone."""
+        return not isinstance(self.model, DeepLab)
+
+    @property
+    def has_semantic(self) -> bool:
+        """Whether this segmenter gives a semantic map; ONNX files do where they were exported with it."""
+        return not isinstance(self.model, OnnxSegmenter) or self.model.has_semantic
 
     def predict(self, image: Photo) -> Instances:
-        """Instances of one photo at its own size. Raises `UserError` where a path cannot be read as an image."""
-        return self.predict_all(image)[0]
+        """Instances of one photo at its own size.
 
-    @torch.inference_mode()
+        Raises `UserError` where a path cannot be read as an image, and for DeepLab, which finds none.
+        """
+        return next(self.predict_many([image]))
+
+    @torch.no_grad()
     def predict_all(self, image: Photo) -> tuple[Instances, UInt8[Tensor, "H W"]]:
-        """Instances and the semantic map (class + 1, 0 background) of one photo at its own size."""
+        """Instances and the semantic map (class + 1, 0 background) of one photo at its own size; DeepLab's are none.
+
+        Raises `UserError` where the segmenter gives no semantic map.
+        """
         photo = _opened(image)
         size = (photo.height, photo.width)
+        if not self.has_instances:
+            labels = self.probabilities(photo).argmax(dim=0).to(torch.uint8)
+            return no_instances(size=size, device=self.device, class_names=self.classes), labels
+        self._demand_semantic()
         output = self.run(photo)
-        instances = instances_of(
+        return self._instances(output, 0, size=size), semantic_labels(output, 0, size=size)
+
+    def predict_many(self, images: Iterable[Photo], *, batch: int = 1) -> Iterator[Instances]:
+        """Instances of each of any number of photos, `batch` at a time in the network.
+
+        Masks of one photo are made when it is its turn. A batch ends early where its photos have 2^25 pixels together.
+        Raises `UserError` as `predict` does.
+        """
+        if not self.has_instances:
+            raise UserError(NO_INSTANCES)
+        return self._predicted(images, batch=batch)
+
+    @torch.inference_mode()
+    def probabilities(self, image: Photo) -> Float[Tensor, "c1 H W"]:
+        """Of each pixel of a photo being background (FIRST), class 0, class 1, ...: softmax of the semantic maps.
+
+        Raises `UserError` where the segmenter gives none.
+        """
+        self._demand_semantic()
+        photo = _opened(image)
+        views = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
+        found = (self._view(photo, scale=scale, mirrored=mirrored) for scale, mirrored in views)
+        return sum(found, start=torch.zeros((), device=self.device)) / len(views)
+
+    def run(self, photo: Image.Image) -> SegmenterOutput:
+        """The network's raw output for one photo, resized to `image_size` first. Raises `UserError` for DeepLab."""
+        return self._run([photo])
+
+    @torch.inference_mode()
+    def _run(self, photos: Sequence[Image.Image]) -> SegmenterOutput:
+        output = self._output(torch.cat([self._pixels(photo, scale=1.0) for photo in photos]))
+        if not isinstance(output, SegmenterOutput):
+            raise UserError(NO_INSTANCES)
+        return output
+
+    def _predicted(self, images: Iterable[Photo], *, batch: int) -> Iterator[Instances]:
+        for photos in _batches(map(_opened, images), most=batch):
+            output = self._run(photos)
+            for index, photo in enumerate(photos):
+                yield self._instances(output, index, size=(photo.height, photo.width))
+
+    @torch.no_grad()
+    def _instances(self, output: SegmenterOutput, index: int, *, size: tuple[int, int]) -> Instances:
+        """Not in inference mode: whoever asked may change what they get in place."""
+        assert not isinstance(self.model, DeepLab)
+        return instances_of(
             output,
-            0,
+            index,
             size=size,
             score_threshold=self.score_threshold,
             iou_threshold=self.iou_threshold,
             max_detections=self.max_detections,
+            cross_class=self.cross_class,
+            least_score=self.least_score,
+            classes=self.wanted,
+            class_names=self.classes,
+            mask_scorer=self.model.mask_iou,
         )
-        return instances, semantic_labels(output, 0, size=size)
 
-    @torch.inference_mode()
-    def run(self, photo: Image.Image) -> SegmenterOutput:
-        """The network's raw output for one photo, which is resized to `image_size` first."""
+    def _demand_semantic(self) -> None:
+        if not self.has_semantic:
+            raise UserError(NO_SEMANTIC)
+
+    def _view(self, photo: Image.Image, *, scale: float, mirrored: bool) -> Float[Tensor, "c1 H W"]:
+        pixels = self._pixels(photo, scale=scale)
+        maps = self._output(pixels.flip(-1) if mirrored else pixels).semantic
+        found = semantic_probabilities(maps, size=(photo.height, photo.width))[0]
+        return found.flip(-1) if mirrored else found
+
+    def _pixels(self, photo: Image.Image, *, scale: float) -> Float[Tensor, "1 3 h w"]:
         pixels = as_tensor(photo)[None].to(self.device)
-        if pixels.shape[-2:] != self.image_size:
-            pixels = F.interpolate(pixels, size=self.image_size, mode="bilinear", align_corners=False, antialias=True)
-        output: SegmenterOutput = self.model(self.model.normalize(pixels.contiguous(memory_format=torch.channels_last)))
+        height, width = self.image_size or (photo.height, photo.width)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if pixels.shape[-2:] == size:
+            return pixels
+        return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+    def _output(self, pixels: Float[Tensor, "b 3 h w"]) -> SegmenterOutput | DeepLabOutput:
+        images = self.model.normalize(pixels.contiguous(memory_format=torch.channels_last))
+        output: SegmenterOutput | DeepLabOutput = self.model(images)
         return output
 
 
 def load(path: str | Path) -> Predictor:
-    """A `Predictor` from a segmenter checkpoint, or from the folder that stage 3 wrote it to.
-
-    Raises `UserError` where there is none.
-    """
-    path = Path(path)
-    model, spec = load_segmenter(path / "model.safetensors" if path.is_dir() else path)
+    """A `Predictor` from a segmenter of any kind that `load_network` knows. Raises `UserError` where there is none."""
+    model, spec = load_network(Path(path))
     return Predictor(model=model, spec=spec)
+
+
+def load_network(path: Path, *, threads: int = 0) -> tuple[Network, SegmenterSpec | DeepLabSpec | Description]:
+    """The segmenter of a checkpoint, of the folder that stage 3 or `eps.export` wrote, or of a file.
+
+    A file `*.onnx` is one of `eps.export`, and runs on `threads` CPU threads (0: one a core); one named
+    `<model>_<epoch>_<iteration>.pth` is a released YOLACT. Raises `UserError` for anything else.
+    """
+    path = network_file(path)
+    if path.suffix == ".onnx":
+        exported = load_onnx(path, threads=threads)
+        return exported, exported.description
+    return load_segmenter(path)
+
+
+def network_file(place: Path) -> Path:
+    """The file of a segmenter: the one in its folder, or the place itself."""
+    if place.suffix in (".safetensors", ".onnx", ".pth") or place.is_file():
+        return place
+    return place / ("model.onnx" if (place / "model.onnx").is_file() else "model.safetensors")
+
+
+def _device(model: Network, wanted: torch.device | None) -> torch.device:
+    if isinstance(model, OnnxSegmenter):  # onnxruntime takes its own
+        return torch.device("cpu")
+    return wanted or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _numbers(names: Collection[str], known: Sequence[str]) -> list[int] | None:
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"no class {unknown[0]!r}: this segmenter knows {', '.join(known)}")
+    return [known.index(name) for name in names] or None
+
+
+def _batches(photos: Iterable[Image.Image], *, most: int) -> Iterator[list[Image.Image]]:
+    gathered: list[Image.Image] = []
+    for photo in photos:
+        if gathered and sum(one.width * one.height for one in [*gathered, photo]) > MOST_PIXELS:
+            yield gathered
+            gathered = []
+        gathered.append(photo)
+        if len(gathered) == most:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
 
 
 def _opened(image: Photo) -> Image.Image:

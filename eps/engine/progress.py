@@ -19,9 +19,17 @@ def announce(path: Path, score: float, *, fresh: bool) -> None:
     console.print(f"{path.name}: {path}{state} ({shown})", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def remark(text: str) -> None:
+    """Say something that a run has decided by itself: one line."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def progress_bar(label: str, *, total: int, done: int = 0) -> Iterator[Callable[[float | None], None]]:
-    """Yield a function to call after each of `total` steps, with the loss where there is one."""
+def progress_bar(label: str, *, total: int | None, done: int = 0) -> Iterator[Callable[[float | None], None]]:
+    """Yield a function to call after each of `total` steps (None: nobody knows), with the loss where there is one.
+
+    Without a loss the bar shows how many steps are done a second.
+    """
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -31,19 +39,26 @@ def progress_bar(label: str, *, total: int, done: int = 0) -> Iterator[Callable[
         )
         with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
             task = bar.add_task(label, total=total, completed=done, loss="")
-            yield lambda loss: bar.update(task, advance=1, loss="" if loss is None else f"loss {loss:.3f}")
+            began = time.monotonic()
+
+            def advance(loss: float | None) -> None:
+                rate = (bar.tasks[task].completed + 1 - done) / max(time.monotonic() - began, 1e-9)
+                bar.update(task, advance=1, loss=f"{rate:.1f}/s" if loss is None else f"loss {loss:.3f}")
+
+            yield advance
     else:
         yield _lines(label, total=total, done=done)
 
 
-def _lines(label: str, *, total: int, done: int) -> Callable[[float | None], None]:
-    count, began, every = done, time.monotonic(), max(1, total // 4)
+def _lines(label: str, *, total: int | None, done: int) -> Callable[[float | None], None]:
+    count, began, every = done, time.monotonic(), max(1, total // 4) if total else 100
 
     def advance(loss: float | None) -> None:
         nonlocal count
         count += 1
         if count % every == 0 or count == total:
             shown = "" if loss is None else f"  loss {loss:.3f}"
-            console.print(f"{label}: {count}/{total}{shown}  {time.monotonic() - began:.0f} s", highlight=False)
+            of = "" if total is None else f"/{total}"
+            console.print(f"{label}: {count}{of}{shown}  {time.monotonic() - began:.0f} s", highlight=False)
 
     return advance

@@ -1,6 +1,6 @@
 """Explicit Pseudo-pixel Supervision: the localization maps must explain the saliency map."""
 
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -25,8 +25,8 @@ def eps_loss(
     saliency: Float[Tensor, "b 1 hs ws"],
     labels: Shaped[Tensor, "b c"],
     *,
-    tau: float,
-    lam: float,
+    tau: SupportsFloat,
+    lam: SupportsFloat,
     select_all: bool = False,
 ) -> EPSLoss:
     """Mean squared error between a saliency map and its estimate from the localization maps.
@@ -44,10 +44,11 @@ def eps_loss(
     objects, background = probabilities[:, :-1], probabilities[:, -1:]
 
     present = labels != 0
-    chosen = present if select_all else present & _explains_saliency(objects.detach(), saliency, tau)
+    chosen = present if select_all else present & _explains_saliency(objects.detach(), saliency, float(tau))
     foreground = _sum_of(objects, chosen)
     inverted = 1 - (background + _sum_of(objects, present & ~chosen))
-    estimate = lam * foreground + (1 - lam) * inverted
+    share = float(lam)
+    estimate = share * foreground + (1 - share) * inverted
     return EPSLoss(functional.mse_loss(estimate, saliency), foreground, inverted, estimate)
 
 

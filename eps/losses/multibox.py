@@ -1,6 +1,6 @@
 """YOLACT's training loss: what the segmenter's predictions cost against the truth of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from eps.losses.boxes import box_loss, confidence_loss
-from eps.losses.masks import mask_loss, semantic_bce
+from eps.losses.masks import mask_iou_loss, mask_loss, semantic_bce
 from eps.ops.boxes import center_to_corner, encode
 from eps.ops.masks import masked_share
 from eps.ops.matching import BACKGROUND, NEUTRAL, match
@@ -28,12 +28,13 @@ class Targets(NamedTuple):
 
 
 class MultiboxLoss(NamedTuple):
-    """YOLACT's terms B, C, M and S, weighted and normalised: their sum is the loss."""
+    """YOLACT's terms B, C, M and S, and YOLACT++'s I, weighted and normalised: their sum is the loss."""
 
     box: Float[Tensor, ""]
     classification: Float[Tensor, ""]
     mask: Float[Tensor, ""]
     semantic: Float[Tensor, ""]
+    mask_iou: Float[Tensor, ""]
 
 
 def multibox_loss(
@@ -45,6 +46,7 @@ def multibox_loss(
     targets: Sequence[Targets],
     *,
     semantic: Float[Tensor, "b foreground hs ws"] | None = None,
+    mask_scorer: Callable[[Tensor], Tensor] | None = None,
     generator: torch.Generator | None = None,
     positive: float = 0.5,
     negative: float = 0.4,
@@ -56,13 +58,15 @@ def multibox_loss(
     classification_weight: float = 1.0,
     mask_weight: float = 6.125,
     semantic_weight: float = 1.0,
+    mask_iou_weight: float = 25.0,
 ) -> MultiboxLoss:
-    """YOLACT's loss of a batch, one Targets an image: B, C and M per positive anchor of the batch, S per image.
+    """YOLACT's loss of a batch, one Targets an image: B, C, M and I per positive anchor of the batch, S per image.
 
-    Anchors are in centre form, logits have the background first, `semantic` has no background and may be left out
-    (its term is then zero). Crowds only make anchors neutral. A batch without positives has zero B, C and M, with a
-    gradient of zeros. The generator chooses which positives' masks count where an image has too many.
-    Source: YOLACT sections 3.2 and 3.4.
+    Anchors are in centre form, logits have the background first. `semantic`, which has no background, and
+    `mask_scorer`, YOLACT++'s mask-IoU net, may be left out: their terms are then zero. Crowds only make anchors
+    neutral. A batch without positives has zero B, C, M and I, with a gradient of zeros. The generator chooses which
+    positives' masks count where an image has too many.
+    Source: YOLACT sections 3.2 and 3.4; YOLACT++ section 6.1.
     """
     truths = [_without_crowds(target) for target in targets]
     matches = [
@@ -82,34 +86,55 @@ def multibox_loss(
     )
     positives = classes > 0
     count = positives.sum().clamp(min=1)
-
-    encoded = torch.cat(
-        [
-            encode(truth.boxes[m.index[chosen]], anchors[chosen], variances=variances)
-            for truth, m, chosen in zip(truths, matches, positives, strict=True)
-        ]
-    )
-    masks = [
-        mask_loss(
-            prototypes[i],
-            coefficients[i, positives[i]],
-            matches[i].index[positives[i]],
-            truth.boxes,
-            truth.masks,
-            ignore=truth.ignore,
-            limit=masks_per_image,
-            generator=generator,
-        )
+    rows = [found.index[chosen] for found, chosen in zip(matches, positives, strict=True)]
+    encoded = [
+        encode(truth.boxes[own], anchors[chosen], variances=variances)
+        for truth, own, chosen in zip(truths, rows, positives, strict=True)
+    ]
+    drawn = [
+        (prototypes[i], coefficients[i, positives[i]], rows[i], truth.boxes, truth.masks)
         for i, truth in enumerate(truths)
     ]
+    limits = (masks_per_image, generator)
+    confidence = confidence_loss(logits, classes, negatives_per_positive=negatives_per_positive)
+    zero = offsets.new_zeros(())
     return MultiboxLoss(
-        box=box_loss(offsets[positives], encoded) * box_weight / count,
-        classification=confidence_loss(logits, classes, negatives_per_positive=negatives_per_positive)
-        * classification_weight
-        / count,
-        mask=torch.stack(masks).sum() * mask_weight / count,
-        semantic=_semantic(semantic, truths) * semantic_weight if semantic is not None else offsets.new_zeros(()),
+        box=box_loss(offsets[positives], torch.cat(encoded)) * box_weight / count,
+        classification=confidence * classification_weight / count,
+        mask=_masks(drawn, truths, *limits) * mask_weight / count,
+        semantic=zero if semantic is None else _semantic(semantic, truths) * semantic_weight,
+        mask_iou=zero
+        if mask_scorer is None
+        else _mask_ious(drawn, truths, mask_scorer, *limits) * mask_iou_weight / count,
     )
+
+
+_Drawn = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Of one image: prototypes, the positives' coefficients and truth rows, and the truth's boxes and masks."""
+
+
+def _masks(
+    drawn: Sequence[_Drawn], truths: Sequence[Targets], limit: int, generator: torch.Generator | None
+) -> Float[Tensor, ""]:
+    costs = [
+        mask_loss(*own, ignore=truth.ignore, limit=limit, generator=generator)
+        for own, truth in zip(drawn, truths, strict=True)
+    ]
+    return torch.stack(costs).sum()
+
+
+def _mask_ious(
+    drawn: Sequence[_Drawn],
+    truths: Sequence[Targets],
+    scorer: Callable[[Tensor], Tensor],
+    limit: int,
+    generator: torch.Generator | None,
+) -> Float[Tensor, ""]:
+    costs = [
+        mask_iou_loss(*own, truth.classes, scorer=scorer, ignore=truth.ignore, limit=limit, generator=generator)
+        for own, truth in zip(drawn, truths, strict=True)
+    ]
+    return torch.stack(costs).sum()
 
 
 def _without_ignored(

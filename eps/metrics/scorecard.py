@@ -1,27 +1,44 @@
 """All scores of one split, gathered photo by photo."""
 
 from collections.abc import Sequence
+from operator import add
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from eps.metrics.boundary import BoundaryCounts, boundary_counts, boundary_scores
 from eps.metrics.confusion import confusion_ratio, context_confusion, leakage, leakage_counts
-from eps.metrics.mask_ap import PhotoInstances, mask_ap
+from eps.metrics.mask_ap import AveragePrecision, InstanceTally, PhotoInstances
 from eps.metrics.miou import confusion_matrix, segmentation_scores
+
+BACKGROUND = "background"
 
 
 class Scorecard:
-    """mIoU, precision, recall, context leakage and mask AP over the photos added; percentages but for ratios."""
+    """IoU, precision, recall, boundaries, confusion, leakage, mask and box AP over photos; percentages but ratios.
 
-    def __init__(self, *, classes: Sequence[str]) -> None:
+    Boundaries are scored where there is a `boundary_tolerance` in pixels. `pairs` are (target, coincident) names whose
+    confusion ratio is reported by itself; `background` is a name too. Raises ValueError for another name.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: Sequence[str],
+        boundary_tolerance: float | None = None,
+        pairs: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.classes = tuple(classes)
+        self.names = (BACKGROUND, *self.classes)
+        self.boundary_tolerance = boundary_tolerance
+        self.boundary = BoundaryCounts(0, 0, 0, 0)
+        self.pairs = [self._indices(*pair) for pair in pairs]
         count = len(self.classes)
         self.matrix = np.zeros((count + 1, count + 2), dtype=np.int64)
         self.leaked = np.zeros(count, dtype=np.int64)
         self.context = np.zeros(count, dtype=np.int64)
-        self.truths: list[PhotoInstances] = []
-        self.predictions: list[PhotoInstances] = []
+        self.instances = InstanceTally()
 
     def add_labels(
         self,
@@ -31,6 +48,9 @@ class Scorecard:
     ) -> None:
         """Count one photo's label map."""
         self.matrix += confusion_matrix(prediction, truth, classes=len(self.classes))
+        if self.boundary_tolerance is not None:
+            added = boundary_counts(prediction, truth, tolerance=self.boundary_tolerance)
+            self.boundary = BoundaryCounts(*map(add, self.boundary, added))
         if context is not None:
             counts = leakage_counts(prediction, context, classes=len(self.classes))
             self.leaked += counts.leaked
@@ -38,8 +58,7 @@ class Scorecard:
 
     def add_instances(self, prediction: PhotoInstances, truth: PhotoInstances) -> None:
         """Keep one photo's instances."""
-        self.predictions.append(prediction)
-        self.truths.append(truth)
+        self.instances.add(truth, prediction)
 
     def miou(self) -> float:
         """Mean IoU over background and classes, in percent."""
@@ -48,9 +67,10 @@ class Scorecard:
     def summary(self) -> dict[str, Any]:
         """Everything, as JSON can hold it; what a split does not know is None."""
         scores = segmentation_scores(self.matrix)
-        names = ("background", *self.classes)
+        names = self.names
         content: dict[str, Any] = {
             "miou": self.miou(),
+            "fw_iou": 100 * float(scores.fw_iou),
             "pixel_accuracy": 100 * float(scores.pixel_accuracy),
             "ignored": 100 * float(scores.ignored),
             "per_class": _named(names, 100 * np.asarray(scores.iou)),
@@ -58,6 +78,8 @@ class Scorecard:
             "recall": _named(names, 100 * np.asarray(scores.recall)),
             "confusion_matrix": self.matrix.tolist(),
             "confusion_ratio": self._confusion_ratios(names),
+            "pairs": [self._pair(target, coincident) for target, coincident in self.pairs],
+            "boundary": self._boundary(),
             "leakage": None,
             "instances": self._instances(),
         }
@@ -72,14 +94,42 @@ class Scorecard:
         return content
 
     def _instances(self) -> dict[str, Any] | None:
-        if not any(len(photo.classes) for photo in self.truths):
+        if not self.instances.has_truth:
             return None
-        ap = mask_ap(self.truths, self.predictions, classes=len(self.classes))
+        masks, boxes = (self.instances.result(classes=len(self.classes), of=of) for of in ("masks", "boxes"))
+        return {**self._percent(masks), "boxes": self._percent(boxes)}
+
+    def _percent(self, found: AveragePrecision) -> dict[str, Any]:
+        """Percentages; None for a size that no true instance has."""
+        names = {"ap": found.ap, "ap50": found.ap50, "ap75": found.ap75}
+        sizes = {"ap_small": found.small, "ap_medium": found.medium, "ap_large": found.large}
         return {
-            "ap": 100 * ap.ap,
-            "ap50": 100 * ap.ap50,
-            "ap75": 100 * ap.ap75,
-            "ap50_per_class": _named(self.classes, 100 * np.asarray(ap.ap50_per_class)),
+            **_named([*names, *sizes], 100 * np.array([*names.values(), *sizes.values()])),
+            "ap50_per_class": _named(self.classes, 100 * np.asarray(found.ap50_per_class)),
+        }
+
+    def _boundary(self) -> dict[str, float | None] | None:
+        if self.boundary_tolerance is None:
+            return None
+        found = boundary_scores(self.boundary)
+        percent = _named(found._fields, 100 * np.array(found))
+        return {**percent, "tolerance": self.boundary_tolerance}
+
+    def _indices(self, target: str, coincident: str) -> tuple[int, int]:
+        for name in (target, coincident):
+            if name not in self.names:
+                raise ValueError(f"no class {name!r}; there are {', '.join(self.names)}")
+        return self.names.index(target), self.names.index(coincident)
+
+    def _pair(self, target: int, coincident: int) -> dict[str, Any]:
+        """One m_kc with the two counts it is made of: no ratio where the target is never found."""
+        ratio = confusion_ratio(self.matrix, target=target, coincident=coincident)
+        return {
+            "target": self.names[target],
+            "coincident": self.names[coincident],
+            "false_positive": int(self.matrix[coincident, target]),
+            "true_positive": int(self.matrix[target, target]),
+            "confusion_ratio": ratio if np.isfinite(ratio) else None,
         }
 
     def _confusion_ratios(self, names: Sequence[str]) -> dict[str, dict[str, float | None]]:

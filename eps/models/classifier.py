@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from eps.nn.trunk import Trunk
+from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.ops.localization import activate
 from eps.ops.prototypes import assemble
 
@@ -18,8 +19,9 @@ class ClassifierOutput(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """Photo -> C (CAM) or C + 1 (EPS, background last) map logits at stride 4.
+    """Photo -> C (CAM) or C + 1 (EPS, background last) map logits at the resolution of the trunk's prototypes.
 
+    While training, whole prototypes drop out at the rate `dropout` before they are combined.
     Image logits are not its business: how evidence is pooled over a map is part of the training criterion
     (`eps.losses.classification.pooled_logits`).
     """
@@ -28,13 +30,21 @@ class Classifier(nn.Module):
     std: Tensor
 
     def __init__(
-        self, *, trunk: Trunk, prototypes: int, classes: int, background: bool, mean: Tensor, std: Tensor
+        self,
+        *,
+        trunk: Trunk | IdentityTrunk,
+        classes: int,
+        background: bool,
+        dropout: float,
+        mean: Tensor,
+        std: Tensor,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.background = background
-        self.coefficients = nn.Parameter(torch.empty(classes + background, prototypes))
-        nn.init.normal_(self.coefficients, std=prototypes**-0.5)
+        self.dropout = dropout
+        self.coefficients = nn.Parameter(torch.empty(classes + background, trunk.prototypes))
+        nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
         self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(3, 1, 1), persistent=False)
 
@@ -43,7 +53,7 @@ class Classifier(nn.Module):
         return (photos - self.mean) / self.std
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> ClassifierOutput:
-        prototypes = self.trunk(images).prototypes
+        prototypes = F.dropout2d(self.trunk(images).prototypes, self.dropout, training=self.training)
         return ClassifierOutput(maps=assemble(prototypes, self.coefficients), prototypes=prototypes)
 
     def localization(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:

@@ -1,4 +1,4 @@
-"""Stage 3's network: YOLACT's instances and a semantic map, both from the planes of stage 1's prototype head."""
+"""Stage 3's network: YOLACT's instances and a semantic map; in our design both from stage 1's prototype planes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,19 +6,25 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eps.nn.box_head import BoxHead
 from eps.nn.fpn import ExtraLevels
-from eps.nn.trunk import Trunk
+from eps.nn.mask_iou import MaskIoUNet
+from eps.nn.trunk import Trunk, TrunkOutput
 from eps.ops.anchors import anchors
 from eps.ops.prototypes import assemble
 
 
 class AnchorSizes(NamedTuple):
-    """Anchor scales of each level in pixels (a tuple a level, P3 first), and the ratios that all levels share."""
+    """Anchor scales of each level in pixels (a tuple a level, P3 first), and the ratios that all levels share.
+
+    `square` anchors have the height of their width (the released YOLACT models of v1).
+    """
 
     scales: tuple[tuple[float, ...], ...]
     ratios: tuple[float, ...]
+    square: bool = False
 
 
 class SegmenterOutput(NamedTuple):
@@ -36,11 +42,15 @@ class SegmenterOutput(NamedTuple):
 class Segmenter(nn.Module):
     """Photo -> boxes, classes and mask coefficients of every anchor, prototype planes, and C + 1 semantic maps.
 
-    Levels P3..P7 carry anchors; the prototype head and the semantic map are at stride 4.
+    Levels P3..P7 carry anchors; the prototype head is at stride 4. Without a `semantic_head` the semantic map is a
+    combination of the same planes, with learned coefficients; with one, a convolution of P3, it is that of YOLACT: a
+    sigmoid a class and no background, whose logit is then 0, so that it wins where every sigmoid is below one half.
+    `mask_iou` says how well masks fit (YOLACT++); `forward` leaves it to whoever has chosen masks.
     """
 
     mean: Tensor
     std: Tensor
+    coefficients: nn.Parameter | None
 
     def __init__(
         self,
@@ -48,8 +58,9 @@ class Segmenter(nn.Module):
         trunk: Trunk,
         extra: ExtraLevels,
         box_head: BoxHead,
+        semantic_head: nn.Conv2d | None,
+        mask_iou: MaskIoUNet | None,
         anchor_sizes: AnchorSizes,
-        prototypes: int,
         classes: int,
         mean: Tensor,
         std: Tensor,
@@ -58,9 +69,14 @@ class Segmenter(nn.Module):
         self.trunk = trunk
         self.extra = extra
         self.box_head = box_head
+        self.semantic_head = semantic_head
+        self.mask_iou = mask_iou
         self.anchor_sizes = anchor_sizes
-        self.coefficients = nn.Parameter(torch.empty(classes + 1, prototypes))
-        nn.init.normal_(self.coefficients, std=prototypes**-0.5)
+        if semantic_head is None:
+            self.coefficients = nn.Parameter(torch.empty(classes + 1, trunk.prototypes))
+            nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
+        else:
+            self.coefficients = None
         self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", std.view(3, 1, 1), persistent=False)
 
@@ -70,16 +86,22 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> SegmenterOutput:
         trunk = self.trunk(images)
-        levels = [*trunk.levels[1:], *self.extra(trunk.levels[-1])]
+        levels = [*trunk.levels[-3:], *self.extra(trunk.levels[-1])]
         head = self.box_head(levels)
         return SegmenterOutput(
             offsets=head.offsets,
             logits=head.logits,
             coefficients=head.coefficients,
             prototypes=trunk.prototypes,
-            semantic=assemble(trunk.prototypes, self.coefficients),
+            semantic=self._semantic(trunk),
             anchors=self._anchors(levels, images),
         )
+
+    def _semantic(self, trunk: TrunkOutput) -> Float[Tensor, "b c1 h w"]:
+        if self.coefficients is not None:
+            return assemble(trunk.prototypes, self.coefficients)
+        assert self.semantic_head is not None
+        return F.pad(self.semantic_head(trunk.levels[-3]), (0, 0, 0, 0, 0, 1))
 
     def _anchors(self, levels: Sequence[Tensor], images: Tensor) -> Tensor:
         made = anchors(
@@ -87,5 +109,6 @@ class Segmenter(nn.Module):
             scales=self.anchor_sizes.scales,
             ratios=self.anchor_sizes.ratios,
             size=(images.shape[-2], images.shape[-1]),
+            square=self.anchor_sizes.square,
         )
         return made.to(images.device)

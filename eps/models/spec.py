@@ -4,48 +4,77 @@ One constructor serves both, so that a checkpoint alone rebuilds its model.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
 
+from eps.errors import UserError
 from eps.models.classifier import Classifier
+from eps.models.deeplab import DeepLab
 from eps.models.segmenter import AnchorSizes, Segmenter
-from eps.nn.backbone import Backbone
+from eps.nn.backbone import PYRAMID_STRIDES, Backbone
 from eps.nn.box_head import BoxHead
 from eps.nn.fpn import FPN, ExtraLevels
+from eps.nn.mask_iou import MaskIoUNet
 from eps.nn.prototype_head import PrototypeHead
-from eps.nn.trunk import Trunk
+from eps.nn.trunk import IdentityTrunk, Trunk
+
+TrunkHead = Literal["prototypes", "identity"]
+SegmenterDesign = Literal["shared", "released"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkSpec:
-    """Backbone (a timm name), pyramid and prototype head; `mean` and `std` of photos in 0..1."""
+    """Backbone (a timm name, or resnet38), pyramid and prototype head; `mean` and `std` of photos in 0..1.
+
+    With an identity head there is neither pyramid nor head: their sizes mean nothing, and `output_stride` is free.
+    """
 
     backbone: str
     frozen_norm: bool
+    frozen_stages: int = 0
+    output_stride: int = 32
+    head: TrunkHead = "prototypes"
     fpn_channels: int
     head_channels: int
     head_depth: int
     prototypes: int
+    finest_stride: Literal[4, 8] = 4
+    """Of the pyramid; from 8 the prototype head doubles its planes (YOLACT), so that they are at stride 4 as well."""
+    deformable_every: int = 0
+    """Every so many bottlenecks from stride 8 on a deformable convolution (YOLACT++); 0 for none."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.head not in get_args(TrunkHead):  # a checkpoint's metadata may say anything
+            raise ValueError(f"not a model description: a trunk's head is not {self.head!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
-    """Stage 1's classifier; `background` adds EPS's background map."""
+    """Stage 1's classifier; `background` adds EPS's background map, `dropout` is the rate of dropped prototypes."""
 
     trunk: TrunkSpec
     classes: tuple[str, ...]
     background: bool
+    dropout: float = 0.0
     kind: Literal["classifier"] = "classifier"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterSpec:
-    """Stage 3's segmenter; `scales` in pixels at `image_size`, one a level from P3."""
+    """Stage 3's segmenter; `scales` in pixels at `image_size`, one a level from P3.
+
+    The shared design goes on from stage 1: semantic maps are combinations of its planes, and the box head normalises
+    the levels that stage 1 has trained. The released one is YOLACT's: semantic maps are a convolution of P3, nothing is
+    normalised, new layers start by Xavier's rule.
+    """
 
     trunk: TrunkSpec
     classes: tuple[str, ...]
@@ -53,79 +82,144 @@ class SegmenterSpec:
     """Height and width that photos are resized to."""
     scales: tuple[tuple[float, ...], ...]
     ratios: tuple[float, ...]
+    square_anchors: bool = False
+    """Anchors as high as they are wide (the released YOLACT models of v1)."""
+    design: SegmenterDesign = "shared"
+    mask_iou: bool = False
+    """With YOLACT++'s net that says how well masks fit."""
     kind: Literal["segmenter"] = "segmenter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepLabSpec:
+    """Stage 3's other segmenter, DeepLabV3 on a ResNet of torchvision; `mean` and `std` of photos in 0..1."""
+
+    backbone: str
+    """resnet50 or resnet101"""
+    classes: tuple[str, ...]
+    frozen_norm: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    kind: Literal["deeplab"] = "deeplab"
+
+
+Spec = ClassifierSpec | SegmenterSpec | DeepLabSpec
 
 
 def build_classifier(spec: ClassifierSpec) -> Classifier:
     """A classifier with fresh weights."""
     return Classifier(
-        trunk=_trunk(spec.trunk),
-        prototypes=spec.trunk.prototypes,
+        trunk=_identity_trunk(spec.trunk) if spec.trunk.head == "identity" else _trunk(spec.trunk),
         classes=len(spec.classes),
         background=spec.background,
+        dropout=spec.dropout,
         mean=torch.tensor(spec.trunk.mean),
         std=torch.tensor(spec.trunk.std),
     )
 
 
 def build_segmenter(spec: SegmenterSpec) -> Segmenter:
-    """A segmenter with fresh weights."""
-    channels = spec.trunk.fpn_channels
-    return Segmenter(
+    """A segmenter with fresh weights. Raises `UserError` for a trunk without a pyramid."""
+    if spec.trunk.head == "identity":
+        raise UserError(
+            "trunk.head=identity has no pyramid for a segmenter to find boxes on: choose another trunk (trunk=lite0) "
+            "and segmenter.warm_start=false"
+        )
+    channels, classes = spec.trunk.fpn_channels, len(spec.classes)
+    released = spec.design == "released"
+    model = Segmenter(
         trunk=_trunk(spec.trunk),
         extra=ExtraLevels(channels=channels, levels=len(spec.scales) - 3),
         box_head=BoxHead(
             in_channels=channels,
             channels=channels,
-            classes=len(spec.classes),
+            classes=classes,
             prototypes=spec.trunk.prototypes,
             anchors_per_cell=len(spec.ratios) * len(spec.scales[0]),
-            normalized=True,
+            normalized=not released,
         ),
-        anchor_sizes=AnchorSizes(scales=spec.scales, ratios=spec.ratios),
-        prototypes=spec.trunk.prototypes,
-        classes=len(spec.classes),
+        semantic_head=nn.Conv2d(channels, classes, 1) if released else None,
+        mask_iou=MaskIoUNet(classes=classes) if spec.mask_iou else None,
+        anchor_sizes=AnchorSizes(scales=spec.scales, ratios=spec.ratios, square=spec.square_anchors),
+        classes=classes,
         mean=torch.tensor(spec.trunk.mean),
         std=torch.tensor(spec.trunk.std),
     )
+    if released:
+        heads = [part for name, part in model.named_children() if name != "trunk"]
+        for part in (model.trunk.fpn, model.trunk.head, *heads):
+            _initialise(part, nn.init.xavier_uniform_)
+    return model
 
 
-def to_json(spec: ClassifierSpec | SegmenterSpec) -> str:
+def build_deeplab(spec: DeepLabSpec) -> DeepLab:
+    """A DeepLab with fresh weights. Raises `UserError` for a ResNet that it does not know."""
+    make = {"resnet50": deeplabv3_resnet50, "resnet101": deeplabv3_resnet101}.get(spec.backbone)
+    if make is None:  # a checkpoint's metadata may say anything
+        raise UserError(f"segmenter.deeplab.backbone={spec.backbone!r} is not known: choose resnet50 or resnet101")
+    parts = make(weights=None, weights_backbone=None, num_classes=len(spec.classes) + 1)
+    return DeepLab(
+        backbone=parts.backbone,
+        head=parts.classifier,
+        frozen_norm=spec.frozen_norm,
+        mean=torch.tensor(spec.mean),
+        std=torch.tensor(spec.std),
+    )
+
+
+def to_json(spec: Spec) -> str:
     """A spec as the text that a checkpoint's metadata carries."""
     return json.dumps(asdict(spec), sort_keys=True)
 
 
-def from_json(text: str) -> ClassifierSpec | SegmenterSpec:
+def from_json(text: str) -> Spec:
     """The spec that `to_json` wrote. Raises `ValueError` for anything else."""
     try:
         fields: dict[str, Any] = _tuples(json.loads(text))
-        fields["trunk"] = TrunkSpec(**fields["trunk"])
-        kinds = {"classifier": ClassifierSpec, "segmenter": SegmenterSpec}
-        spec: ClassifierSpec | SegmenterSpec = kinds[fields["kind"]](**fields)
+        kinds = {"classifier": ClassifierSpec, "segmenter": SegmenterSpec, "deeplab": DeepLabSpec}
+        if "trunk" in fields:
+            fields["trunk"] = TrunkSpec(**fields["trunk"])
+        spec: Spec = kinds[fields["kind"]](**fields)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"not a model description: {error}") from error
     return spec
 
 
 def _trunk(spec: TrunkSpec) -> Trunk:
-    backbone = Backbone(name=spec.backbone, frozen_norm=spec.frozen_norm)
+    if spec.output_stride != 32:
+        raise UserError(f"trunk.output_stride={spec.output_stride}: a pyramid needs 32; or set trunk.head=identity")
+    backbone = _backbone(spec, strides=[stride for stride in PYRAMID_STRIDES if stride >= spec.finest_stride])
     fpn = FPN(in_channels=backbone.channels, channels=spec.fpn_channels)
     head = PrototypeHead(
         in_channels=spec.fpn_channels,
         channels=spec.head_channels,
         prototypes=spec.prototypes,
         depth=spec.head_depth,
-        upsample=False,
+        upsample=spec.finest_stride == 8,
     )
-    _initialise(fpn)
-    _initialise(head)
+    for part in (fpn, head):
+        _initialise(part, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
     return Trunk(backbone=backbone, fpn=fpn, head=head)
 
 
-def _initialise(module: nn.Module) -> None:
+def _identity_trunk(spec: TrunkSpec) -> IdentityTrunk:
+    return IdentityTrunk(backbone=_backbone(spec, strides=(spec.output_stride,)))
+
+
+def _backbone(spec: TrunkSpec, *, strides: Sequence[int]) -> Backbone:
+    return Backbone(
+        name=spec.backbone,
+        strides=strides,
+        frozen_norm=spec.frozen_norm,
+        frozen_stages=spec.frozen_stages,
+        deformable_every=spec.deformable_every,
+    )
+
+
+def _initialise(module: nn.Module, start: Callable[[Tensor], Tensor]) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and part.bias is not None:
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            start(part.weight)
             nn.init.zeros_(part.bias)
 
 

@@ -1,122 +1,142 @@
-"""Feature extractors from timm, with weights from timm, a package, a file, or none."""
+"""Feature extractors: any of timm's, WideResNet-38 or YOLACT's DarkNet-53, with what is to stay frozen."""
 
-from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import timm
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from eps.errors import UserError
+from eps.nn.darknet import DarkNet53
+from eps.nn.deformable import make_deformable
+from eps.nn.resnet38 import ResNet38
+
+RESNET38 = "resnet38"
+YOLACT_DARKNET53 = "yolact_darknet53"
+PYRAMID_STRIDES = (4, 8, 16, 32)
+
+
+class _Network(NamedTuple):
+    """A network that gives a list of features, and what is known of each of them."""
+
+    body: nn.Module
+    strides: list[int]
+    channels: list[int]
+    stage_ends: list[str]
+    """Names of the modules that its stages end in, from the stem on."""
 
 
 class Backbone(nn.Module):
-    """Features of a timm network at strides 4, 8, 16 and 32, finest first.
+    """Features of a network (a timm name, `resnet38` or `yolact_darknet53`) at the given strides, finest first.
 
-    `frozen_norm` keeps batch norms at their stored statistics while training (EPS and YOLACT both do so where a device
-    sees few photos).
+    A coarsest stride below 32 is had by dilation. `deformable_every` makes the 3x3 convolution of every so many
+    bottlenecks of the stages from stride 8 on a deformable one (YOLACT++; 0: none). `frozen_norm` keeps batch norms as
+    they were loaded, statistics, scale and shift; `frozen_stages` keeps as many first stages so (EPS: all norms and two
+    stages; YOLACT: norms where a device sees few photos). Raises `UserError` where a network cannot do what is asked.
     """
 
-    def __init__(self, *, name: str, frozen_norm: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        strides: Sequence[int] = PYRAMID_STRIDES,
+        frozen_norm: bool = True,
+        frozen_stages: int = 0,
+        deformable_every: int = 0,
+    ) -> None:
         super().__init__()
-        if name not in timm.list_models():
-            raise UserError(f"trunk.backbone={name!r} is not a timm model: choose one of timm.list_models()")
-        self.body = timm.create_model(name, features_only=True, pretrained=False)
-        info: Any = self.body.feature_info
-        reductions: list[int] = info.reduction()
-        missing = {4, 8, 16, 32} - set(reductions)
-        if missing:
-            raise UserError(f"trunk.backbone={name!r} has no features at stride {min(missing)}: choose another network")
-        self._taken = [reductions.index(stride) for stride in (4, 8, 16, 32)]
-        channels: list[int] = info.channels()
-        self.channels = tuple(channels[i] for i in self._taken)
+        network = _network(name, strides)
+        if missing := [stride for stride in strides if stride not in network.strides]:
+            raise UserError(f"trunk.backbone={name!r} has no features at stride {missing[0]}: choose another network")
+        self.body = network.body
+        # of several features with one stride the deepest
+        deepest = {stride: i for i, stride in enumerate(network.strides)}
+        self._taken = [deepest[stride] for stride in strides]
+        self.channels = tuple(network.channels[i] for i in self._taken)
+        if deformable_every:
+            _deform(name, network, every=deformable_every)
         self.frozen_norm = frozen_norm
+        self._freeze(name, network.stage_ends, frozen_stages)
 
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         if self.frozen_norm:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            for norm in self._norms():
+                norm.eval()
         return self
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
         features: list[Tensor] = self.body(images)
         return [features[i] for i in self._taken]
 
+    def _norms(self) -> list[nn.Module]:
+        return [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
-def load_initial_weights(backbone: Backbone, *, name: str, source: str) -> None:
-    """Start a backbone from published weights, in place.
-
-    `source` is `imagenet` (timm downloads them), `package:NAME` (an installed Python package that carries one .pth
-    file), `file:PATH` (a state dict) or `none`. A state dict of another naming is accepted if its tensors stand in
-    timm's order with timm's shapes. Raises `UserError` where they do not fit.
-    """
-    kind, _, where = source.partition(":")
-    if kind == "none":
-        return
-    state: Mapping[str, Tensor]
-    if kind == "imagenet":
-        state = _downloaded_state(name)
-    elif kind in ("package", "file") and where:
-        path = _packaged_weights(where) if kind == "package" else Path(where)
-        state = _read_state(path, name=name)
-    else:
-        raise UserError(f"trunk.weights={source!r} is not known: use imagenet, package:NAME, file:PATH or none")
-    wanted = backbone.body.state_dict()
-    missing = [key for key in wanted if key not in state]
-    if missing:
-        raise UserError(f"trunk.weights={source!r} lack {missing[0]!r} ({len(missing)} tensors in all) of {name}")
-    backbone.body.load_state_dict({key: state[key] for key in wanted})
+    def _freeze(self, name: str, stage_ends: Sequence[str], stages: int) -> None:
+        if stages > len(stage_ends):
+            raise UserError(f"trunk.frozen_stages={stages}: {name} has {len(stage_ends)} stages")
+        frozen = self._norms() if self.frozen_norm else []
+        if stages:
+            first = _modules_through(self.body, stage_ends[stages - 1])
+            if not first:
+                raise UserError(f"trunk.frozen_stages={stages}: which modules of {name} they are is not known; use 0")
+            frozen += first
+        for module in frozen:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
 
 
-def _downloaded_state(name: str) -> Mapping[str, Tensor]:
+def _modules_through(body: nn.Module, end: str) -> list[nn.Module]:
+    """Every module up to the one of this name and those in it, in the order of definition, which is that of use."""
+    named = list(body.named_modules())
+    last = max((i for i, (name, _) in enumerate(named) if name == end or name.startswith(f"{end}.")), default=-1)
+    return [module for _, module in named[: last + 1]]
+
+
+def _deform(name: str, network: _Network, *, every: int) -> None:
+    ends = zip(network.stage_ends, network.strides, strict=False)
+    stages = [network.body.get_submodule(end) for end, stride in ends if stride >= 8]
     try:
-        body = timm.create_model(name, features_only=True, pretrained=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"trunk.weights=imagenet: timm cannot get the weights of {name}: {reason}") from error
-    state: Mapping[str, Tensor] = body.state_dict()
-    return state
+        make_deformable(stages, every=every)
+    except ValueError as error:
+        raise UserError(f"trunk.deformable_every={every}: {name} has none; use 0, or a ResNet") from error
 
 
-def _packaged_weights(package: str) -> Path:
+def _network(name: str, strides: Sequence[int]) -> _Network:
+    if name == RESNET38:
+        return _resnet38(strides)
+    if name == YOLACT_DARKNET53:
+        ends = [f"stages.{i}" for i in range(len(DarkNet53.STRIDES))]
+        return _Network(DarkNet53(), list(DarkNet53.STRIDES), list(DarkNet53.CHANNELS), ends)
+    return _timm_network(name, strides)
+
+
+def _resnet38(strides: Sequence[int]) -> _Network:
+    if tuple(strides) != (ResNet38.stride,):
+        raise UserError("trunk.backbone=resnet38 has one stride, 8: set trunk.output_stride=8 and trunk.head=identity")
+    return _Network(ResNet38(), [ResNet38.stride], [ResNet38.channels], [stage[-1] for stage in ResNet38.stages])
+
+
+def _timm_network(name: str, strides: Sequence[int]) -> _Network:
+    if name not in timm.list_models():
+        raise UserError(f"trunk.backbone={name!r} is not a timm model: choose one of timm.list_models()")
+    coarsest = max(strides)
+    dilated: dict[str, Any] = {} if coarsest == 32 else {"output_stride": coarsest}
     try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):  # it imports what stands before the last dot
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"trunk.weights=package:{package}: no such package is installed; install it, or choose none")
-    files = sorted(f for root in spec.submodule_search_locations for f in Path(root).rglob("*.pth"))
-    if len(files) != 1:
-        raise UserError(f"trunk.weights=package:{package}: {len(files)} .pth files in it, one is needed; use file:PATH")
-    return files[0]
+        body = timm.create_model(name, features_only=True, pretrained=False, **dilated)
+    except (TypeError, ValueError, AssertionError, NotImplementedError, RuntimeError) as error:
+        if not dilated:
+            raise
+        raise UserError(
+            f"trunk.output_stride={coarsest}: {name} cannot be dilated; use 32, or another network"
+        ) from error
+    info: Any = body.feature_info
+    ends = [_module_name(body, end) for end in info.module_name()]
+    return _Network(body, info.reduction(), info.channels(), ends)
 
 
-def _read_state(path: Path, *, name: str) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"trunk.weights: {path} does not exist")
-    loaded = _loaded(path)
-    wanted = timm.create_model(name, pretrained=False).state_dict()
-    if set(wanted) <= set(loaded):
-        return loaded
-    if _shapes(loaded.values()) != _shapes(wanted.values()):
-        raise UserError(f"trunk.weights: the tensors of {path.name} are not those of {name}, by name or by order")
-    return dict(zip(wanted, loaded.values(), strict=True))
-
-
-def _loaded(path: Path) -> Mapping[str, Tensor]:
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its readers do
-        raise UserError(f"trunk.weights: {path} is not a file of torch.save: {type(error).__name__}") from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserError(f"trunk.weights: {path} holds no state dict, which maps names to tensors")
-    return loaded
-
-
-def _shapes(tensors: Iterable[Tensor]) -> list[tuple[int, ...]]:
-    return [tuple(t.shape) for t in tensors]
+def _module_name(body: nn.Module, end: str) -> str:
+    """What timm's feature extractor calls a module of the network: some flatten its name, or put it one level down."""
+    known = {name for name, _ in body.named_modules()}
+    return next((name for name in (end, end.replace(".", "_"), f"model.{end}") if name in known), end)

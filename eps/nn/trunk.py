@@ -1,4 +1,4 @@
-"""What classifier and segmenter share: backbone, pyramid and prototype head."""
+"""What classifier and segmenter share: a network that turns a photo into prototype planes."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from eps.nn.prototype_head import PrototypeHead
 
 class TrunkOutput(NamedTuple):
     levels: list[Float[Tensor, "b c _ _"]]
-    """Pyramid levels P2..P5 (strides 4, 8, 16, 32), finest first."""
+    """Pyramid levels P2..P5 or P3..P5 (strides 4 or 8 to 32), finest first; none of an identity head."""
     prototypes: Float[Tensor, "b k h w"]
-    """Prototype planes at stride 4."""
+    """Prototype planes: at stride 4, or of an identity head at the backbone's last stride."""
 
 
 class Trunk(nn.Module):
@@ -25,7 +25,20 @@ class Trunk(nn.Module):
         self.backbone = backbone
         self.fpn = fpn
         self.head = head
+        self.prototypes = head.prototypes
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> TrunkOutput:
         levels = self.fpn(self.backbone(images))
         return TrunkOutput(levels=levels, prototypes=self.head(levels[0]))
+
+
+class IdentityTrunk(nn.Module):
+    """Photo -> the backbone's last features as prototype planes: with it a classifier is the one of EPS's paper."""
+
+    def __init__(self, *, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.prototypes = backbone.channels[-1]
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> TrunkOutput:
+        return TrunkOutput(levels=[], prototypes=self.backbone(images)[-1])

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from eps.ops.prototypes import assemble
 
+_LARGEST = 2**24
+"""So many values are enlarged at a time, where a mask is not larger by itself."""
+
 
 def crop(masks: Float[Tensor, "n h w"], boxes: Float[Tensor, "n 4"], *, padding: float = 1.0) -> Float[Tensor, "n h w"]:
     """Set each mask to zero outside its box (corner form, relative), widened on each side by `padding` mask pixels.
@@ -35,8 +38,30 @@ def instance_masks(
     Prototypes are combined, squashed, cropped at their own resolution, enlarged bilinearly and cut at 0.5.
     Source: YOLACT equation 1 and section 3.3.
     """
-    masks = crop(assemble(prototypes[None], coefficients)[0].sigmoid(), boxes)
-    return F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0] > 0.5
+    return enlarge(cropped_masks(prototypes, coefficients, boxes), size=size)
+
+
+def cropped_masks(
+    prototypes: Float[Tensor, "k h w"], coefficients: Float[Tensor, "n k"], boxes: Float[Tensor, "n 4"]
+) -> Float[Tensor, "n h w"]:
+    """Masks of the detections in 0..1 at the prototypes' resolution, zero outside their boxes.
+
+    YOLACT++'s mask-IoU net rates them in this form. Source: YOLACT equation 1 and section 3.3.
+    """
+    return crop(assemble(prototypes[None], coefficients)[0].sigmoid(), boxes)
+
+
+def enlarge(masks: Float[Tensor, "n h w"], *, size: tuple[int, int]) -> Bool[Tensor, "n height width"]:
+    """Masks in 0..1 at the photo's `size` (height, width), bilinearly, then cut at 0.5 (YOLACT section 3.3).
+
+    A few at a time: all of a large photo's at once would take four bytes a pixel and mask before the cut.
+    """
+    made = masks.new_zeros((len(masks), *size), dtype=torch.bool)
+    few = max(1, _LARGEST // max(1, size[0] * size[1]))
+    for start in range(0, len(masks), few):
+        part = masks[start : start + few, None]
+        made[start : start + few] = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[:, 0] > 0.5
+    return made
 
 
 def pixel_boxes(boxes: Float[Tensor, "*n 4"], *, size: tuple[int, int]) -> Integer[Tensor, "*n 4"]:

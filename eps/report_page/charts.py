@@ -20,7 +20,9 @@ COLORS = {
     "eps": "#3f88c5",
     "eps_crf": "#2a9d8f",
     "segmenter": "#9467bd",
+    "deeplab": "#c2527c",
     "segmenter_truth": "#8a929a",
+    "deeplab_truth": "#b3a58c",
 }
 """Of each row, readable on light and on dark paper."""
 _INK = "#123456"

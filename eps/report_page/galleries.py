@@ -12,7 +12,7 @@ from PIL import Image
 from eps.data.artifacts import read_mask, read_scores
 from eps.data.layout import DatasetFolder
 from eps.data.truth import Truth
-from eps.engine.inference import Instances
+from eps.engine.instances import Instances
 from eps.ops.pseudo_labels import label_map
 from eps.report_page.parts import Parts, read_evaluation
 from eps.report_page.pictures import Chip, Picture, class_chip, paint_instances, paint_labels, show
@@ -67,12 +67,25 @@ def training_cards(parts: Parts, folder: DatasetFolder, truth: Truth, photos: Se
     return cards
 
 
-def validation_cards(folder: DatasetFolder, truth: Truth, found: Mapping[str, Instances]) -> list[Card]:
-    """Each photo with the instances found in it (masks, boxes, names, scores), and the truth if there is any."""
+def validation_cards(
+    folder: DatasetFolder,
+    truth: Truth,
+    photos: Sequence[str],
+    found: Mapping[str, Instances],
+    deeplab: Mapping[str, UInt8[np.ndarray, "H W"]],
+) -> list[Card]:
+    """Each photo with the instances found in it (masks, boxes, names, scores), DeepLab's labels, and the truth.
+
+    What there is none of is left out.
+    """
     cards = []
-    for photo, instances in found.items():
+    for photo in photos:
         image = folder.photo(photo)
-        pictures = [show(image, alt=f"photo {photo}", caption="photo"), _found_picture(folder, photo, image, instances)]
+        pictures = [show(image, alt=f"photo {photo}", caption="photo")]
+        if photo in found:
+            pictures.append(_found_picture(folder, photo, image, found[photo]))
+        if photo in deeplab:
+            pictures.append(_label_picture(folder, photo, image, deeplab[photo], "DeepLab"))
         if truth.covers([photo]):
             true = truth(photo)
             names = _counted(folder, true.classes)

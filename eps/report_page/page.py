@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
 from eps import __version__
 from eps.engine.agreement import THRESHOLDS
+from eps.engine.loop import SKIPPED
 from eps.report_page.charts import COLORS, Chart, Curve, class_chart, loss_chart, threshold_chart
 from eps.report_page.combination import Combination
 from eps.report_page.galleries import MIN_SCORE, Card
 from eps.report_page.parts import Parts, read_evaluation, read_manifest
-from eps.report_page.rows import Row, Splits, supervision_ratio
+from eps.report_page.rows import Row, Splits, own_segmenter, supervision_ratio
 
 _LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scipy", "pillow", "pycocotools", "pydensecrf2")
 
@@ -58,7 +60,8 @@ def render(page: Page) -> str:
         colors=COLORS,
         classes=list(dict.fromkeys(name for row in page.rows for name in row.per_class)),
         oracle=any(row.name == "cam" and "best" in row.label for row in page.rows),
-        supervised=any(row.made for row in page.rows if row.name == "segmenter_truth"),
+        deeplab=any(row.made for row in page.rows if row.name.startswith("deeplab")),
+        supervised=any(row.made for row in page.rows if row.name.endswith("_truth")),
         versions=_versions(),
         min_score=MIN_SCORE,
     )
@@ -78,12 +81,19 @@ def charts_of(parts: Parts, rows: Sequence[Row]) -> list[Chart]:
         "Classifier, EPS": (parts.classifier, "Tags: what is in the photo. Saliency: where."),
         "Classifier, CAM": (parts.cam_classifier, "The baseline learns from tags alone."),
         "Segmenter, from tags": (parts.segmenter, "Against the pseudo-masks."),
+        "DeepLab, from tags": (parts.deeplab, "The segmenter of EPS's paper: a semantic map alone."),
         "Segmenter, fully supervised": (parts.truth_segmenter, "The same network against true masks."),
+        "DeepLab, fully supervised": (parts.truth_deeplab, "The same network against true masks."),
     }
     for title, (folder, note) in trained.items():
-        if folder is not None:
-            charts.append(loss_chart(title, read_manifest(folder)["history"], note=f"Loss while training. {note}"))
+        if folder is not None and (history := _learnt(folder)):
+            charts.append(loss_chart(title, history, note=f"Loss while training. {note}"))
     return charts
+
+
+def _learnt(folder: Path) -> list[dict[str, float]]:
+    """The terms of the steps that were not skipped."""
+    return [terms for terms in read_manifest(folder)["history"] if SKIPPED not in terms]
 
 
 def _threshold_charts(parts: Parts) -> list[Chart]:
@@ -110,10 +120,11 @@ def _threshold_charts(parts: Parts) -> list[Chart]:
 def _facts(rows: Sequence[Row]) -> list[Fact]:
     """The few numbers that say how the run went."""
     by_name = {row.name: row for row in rows}
-    segmenter, eps, cam = (by_name[name] for name in ("segmenter", "eps", "cam"))
+    segmenter, eps, cam = own_segmenter(rows), by_name["eps"], by_name["cam"]
     facts = []
     if (miou := segmenter.miou[segmenter.split]) is not None:
-        facts.append(Fact(f"{miou:.1f}", f"mIoU of the segmenter on {segmenter.split}, learnt from tags"))
+        name = "DeepLab" if segmenter.name == "deeplab" else "the segmenter"
+        facts.append(Fact(f"{miou:.1f}", f"mIoU of {name} on {segmenter.split}, learnt from tags"))
     if (ratio := supervision_ratio(rows)) is not None:
         facts.append(Fact(f"{100 * ratio:.0f} %", "of what the same segmenter reaches with true masks"))
     if (miou := eps.miou[eps.split]) is not None:

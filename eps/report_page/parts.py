@@ -19,27 +19,35 @@ class Parts:
     pseudo_masks: Path | None
     crf_pseudo_masks: Path | None
     segmenter: Path | None
+    deeplab: Path | None
+    """The segmenter of EPS's paper."""
     truth_segmenter: Path | None
     """Trained on true masks."""
+    truth_deeplab: Path | None
 
 
 def find_parts(locate: Callable[[str], Path]) -> Parts:
     """The parts of a run; `locate` says where an artifact would lie (`pseudo_masks`, `cam/classifier`, ...).
 
-    Pseudo-masks that a CRF refined count as such wherever they lie, and so does a segmenter trained on true masks.
+    Pseudo-masks that a CRF refined count as such wherever they lie, and so does a segmenter by its kind and by what it
+    was trained on.
     """
-    found = {name: _finished(locate(name)) for name in ("classifier", "pseudo_masks", "segmenter")}
-    masks, segmenter = found["pseudo_masks"], found["segmenter"]
+    masks = _finished(locate("pseudo_masks"))
     refined = masks is not None and read_manifest(masks)["config"]["crf"] == "pydensecrf"
-    supervised = segmenter is not None and read_manifest(segmenter)["config"]["supervision"] == "truth"
+    segmenters: dict[str, Path] = {}
+    for place in ("segmenter", "deeplab/segmenter", "truth/segmenter"):
+        if (folder := _finished(locate(place))) is not None:
+            segmenters.setdefault(_kind(folder), folder)
     return Parts(
         cam_classifier=_finished(locate("cam/classifier")),
         cam_pseudo_masks=_finished(locate("cam/pseudo_masks")),
-        classifier=found["classifier"],
+        classifier=_finished(locate("classifier")),
         pseudo_masks=None if refined else masks,
         crf_pseudo_masks=masks if refined else _finished(locate("crf/pseudo_masks")),
-        segmenter=None if supervised else segmenter,
-        truth_segmenter=segmenter if supervised else _finished(locate("truth/segmenter")),
+        segmenter=segmenters.get("segmenter"),
+        deeplab=segmenters.get("deeplab"),
+        truth_segmenter=segmenters.get("truth_segmenter"),
+        truth_deeplab=segmenters.get("truth_deeplab"),
     )
 
 
@@ -62,6 +70,13 @@ def read_evaluation(artifact: Path | None) -> dict[str, Any]:
         return {}
     content: dict[str, Any] = read_json(path)
     return content if content.get("fingerprint") == recorded(artifact).get("fingerprint") else {}
+
+
+def _kind(segmenter: Path) -> str:
+    """Which part a segmenter is."""
+    config = read_manifest(segmenter)["config"]
+    name = "deeplab" if config.get("kind") == "deeplab" else "segmenter"  # older ones have no kind
+    return f"truth_{name}" if config["supervision"] == "truth" else name
 
 
 def _finished(folder: Path) -> Path | None:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from eps.data.palette import class_color
 from eps.ops.pseudo_labels import IGNORE
 
 SIDE = 256
@@ -31,14 +32,6 @@ class Picture(NamedTuple):
     alt: str
     caption: str
     chips: tuple[Chip, ...] = ()
-
-
-def class_color(index: int) -> tuple[int, int, int]:
-    """The colour of class `index` (from 0); twenty that can be told apart, then again from the first."""
-    shades = matplotlib.colormaps["tab20"]
-    position = index % 20
-    red, green, blue, _ = shades((2 * position) % 20 + position // 10)  # the ten full colours first
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def class_chip(index: int, text: str) -> Chip:

@@ -43,28 +43,40 @@ class Splits:
 
 
 def gather_rows(parts: Parts, splits: Splits) -> list[Row]:
-    """The five rows of the table: CAM, EPS, EPS with a CRF, the segmenter, and the segmenter trained on truth."""
+    """The rows of the table: CAM, EPS, EPS with a CRF, the segmenter, DeepLab, and both of these from truth."""
     cam = read_evaluation(parts.cam_pseudo_masks)
     best = cam.get("best_threshold")
     if best is not None:  # at the threshold that truth likes best: instances were not split at that one
         cam = {"splits": {splits.train: {**best, "instances": None}}}
     eps, crf = read_evaluation(parts.pseudo_masks), read_evaluation(parts.crf_pseudo_masks)
-    own, truth = read_evaluation(parts.segmenter), read_evaluation(parts.truth_segmenter)
+    segmenters = (
+        ("segmenter", "segmenter", parts.segmenter),
+        ("deeplab", "DeepLab", parts.deeplab),
+        ("segmenter_truth", "fully supervised segmenter", parts.truth_segmenter),
+        ("deeplab_truth", "fully supervised DeepLab", parts.truth_deeplab),
+    )
     cam_label = "CAM" if best is None else "CAM (best threshold)"
     crf_made = [parts.crf_pseudo_masks] if parts.pseudo_masks else [parts.classifier, parts.crf_pseudo_masks]
     return [
         _row("cam", cam_label, cam, splits.train, splits, [parts.cam_classifier, parts.cam_pseudo_masks]),
         _row("eps", "EPS", eps, splits.train, splits, [parts.classifier, parts.pseudo_masks]),
         _row("eps_crf", "EPS + CRF", crf, splits.train, splits, crf_made),
-        _row("segmenter", "segmenter", own, splits.val, splits, [parts.segmenter]),
-        _row("segmenter_truth", "fully supervised segmenter", truth, splits.val, splits, [parts.truth_segmenter]),
+        *(_segmenter_row(name, label, folder, splits) for name, label, folder in segmenters),
     ]
+
+
+def own_segmenter(rows: Sequence[Row]) -> Row:
+    """The row of the segmenter from tags that has a score: ours, or else DeepLab."""
+    by_name = {row.name: row for row in rows}
+    scored = [row for row in (by_name["segmenter"], by_name["deeplab"]) if row.miou[row.split] is not None]
+    return scored[0] if scored else by_name["segmenter"]
 
 
 def supervision_ratio(rows: Sequence[Row]) -> float | None:
     """mIoU of the segmenter from tags over that of the same segmenter from true masks, on the validation split."""
-    by_name = {row.name: row for row in rows}
-    ours, full = (by_name[name].miou[by_name[name].split] for name in ("segmenter", "segmenter_truth"))
+    own = own_segmenter(rows)
+    [truth] = [row for row in rows if row.name == f"{own.name}_truth"]
+    ours, full = own.miou[own.split], truth.miou[truth.split]
     return None if ours is None or not full else ours / full
 
 
@@ -89,6 +101,10 @@ def _plain(row: Row) -> dict[str, Any]:
     content = asdict(row)
     scores = {f"miou_{split}": value for split, value in row.miou.items()}
     return scores | {key: content[key] for key in ("per_class", "leakage", "ap50")}
+
+
+def _segmenter_row(name: str, label: str, folder: Path | None, splits: Splits) -> Row:
+    return _row(name, label, read_evaluation(folder), splits.val, splits, [folder])
 
 
 def _row(

@@ -21,6 +21,7 @@ from eps.data.artifacts import (
     write_instances,
     write_json,
     write_mask,
+    write_saliency,
     write_scores,
 )
 from eps.data.mask_sources import PseudoMasks
@@ -148,6 +149,16 @@ def test_masks(tmp_path: Path, size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(colours, np.array(voc_palette(), dtype=np.uint8).reshape(256, 3)[labels])
 
 
+def test_saliency_is_a_grey_png(tmp_path: Path) -> None:
+    path = tmp_path / "SALImages" / "a.png"
+    saliency = np.random.default_rng(0).integers(0, 256, size=(5, 7), dtype=np.uint8)
+    write_saliency(path, saliency.T[:, ::-1])
+    with Image.open(path) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        np.testing.assert_array_equal(np.asarray(image), saliency.T[:, ::-1])
+    assert names(path.parent) == ["a.png"]
+
+
 def test_mask_from_a_view(tmp_path: Path) -> None:
     labels = np.arange(24, dtype=np.uint8).reshape(4, 6)[::-1, ::2]
     write_mask(tmp_path / "a.png", labels)
@@ -209,7 +220,7 @@ def test_unfit_scores(tmp_path: Path, content: bytes | str) -> None:
         path.write_bytes(path.read_bytes()[:200])
     else:
         np.savez(path, something=np.zeros(3))
-    with pytest.raises(UserError, match=r"a\.npz does not hold localization maps"):
+    with pytest.raises(UserError, match=r"a\.npz is damaged"):
         read_scores(path)
 
 

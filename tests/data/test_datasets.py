@@ -8,16 +8,23 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from eps.data.datasets import InstanceDataset, TaggedDataset, join_tagged, read_saliency
+from eps.data.datasets import (
+    InstanceDataset,
+    SemanticDataset,
+    TaggedDataset,
+    join_labelled,
+    join_tagged,
+    read_saliency,
+)
 from eps.data.layout import DatasetFolder
 from eps.data.samples import MaskSource, PhotoMasks, TaggedPhotos
 from eps.data.sampling import Draw, TrainingDraws
-from eps.data.transforms import training_transform
+from eps.data.transforms import semantic_transform, training_transform, yolact_transform
 from eps.errors import UserError
 
 IDS = ["a", "b"]
 SIZES = {"a": (65, 97), "b": (20, 30)}  # the second is smaller than the crop
-KEEP = v2.Identity()
+KEEP = v2.ToDtype(torch.float32, scale=True)
 
 
 @pytest.fixture
@@ -35,8 +42,8 @@ def folder(tmp_path: Path) -> DatasetFolder:
     return DatasetFolder.open(tmp_path)
 
 
-def crops(side: int = 48, *, scale: tuple[float, float] = (0.8, 1.5)) -> v2.Compose:
-    return training_transform(crop=side, scale=scale, flip=0.5, jitter=(0.0,) * 4, mean=(0.0,) * 3)
+def crops(side: int = 48, *, long_side: tuple[int, int] = (38, 72)) -> v2.Compose:
+    return training_transform(crop=side, long_side=long_side, flip=0.5, jitter=(0.0,) * 4, mean=(0.0,) * 3)
 
 
 def test_tagged_photo(folder: DatasetFolder) -> None:
@@ -106,6 +113,9 @@ class Masks:
         semantic[masks[0]], semantic[masks[1]], semantic[:, -8:-4] = 3, 1, 255
         return PhotoMasks(semantic, masks, np.array([2, 0]), np.array([True, False]))
 
+    def semantic(self, photo: str) -> np.ndarray:
+        return self(photo).semantic
+
 
 def instances(
     folder: DatasetFolder, *, transform: v2.Transform = KEEP, min_area: int = 1, paste: float = 0.0
@@ -127,7 +137,7 @@ def test_what_is_cut_down_is_dropped(folder: DatasetFolder) -> None:
     assert sample.classes.tolist() == [2]
     assert sample.uncertain.tolist() == [True]
     assert len(sample.masks) == 1
-    data = instances(folder, transform=crops(16, scale=(2.0, 4.0)), min_area=16)
+    data = instances(folder, transform=crops(16, long_side=(32, 64)), min_area=16)
     kept = [data[Draw(0, seed)] for seed in range(30)]
     assert 0 < sum(len(sample.classes) for sample in kept) < 30
     assert all((sample.masks.flatten(1).sum(dim=1) >= 16).all() for sample in kept)
@@ -142,6 +152,89 @@ def test_instances_are_transformed_with_their_photo(folder: DatasetFolder, posit
         assert sample.masks.shape == (len(sample.classes), 48, 48)
         for mask, c in zip(sample.masks, sample.classes, strict=True):
             assert set(sample.semantic[mask].tolist()) <= {c.item() + 1, 255}
+
+
+def test_label_maps_go_with_their_photos(folder: DatasetFolder) -> None:
+    transform = semantic_transform(crop=48, scale=(0.8, 1.5), flip=0.5, jitter=(0.0,) * 4, mean=(0.0,) * 3)
+    data = SemanticDataset(folder=folder, ids=IDS, masks=Masks(), transform=transform)
+    assert len(data) == len(IDS)
+    samples = [data[Draw(place, 3)] for place in (0, 1)]
+    batch = join_labelled(samples)
+    assert batch.photos.shape == (2, 3, 48, 48)
+    assert batch.labels.shape == (2, 48, 48)
+    assert torch.equal(batch.labels[1], samples[1].labels[0])
+    assert set(batch.labels[0].flatten().tolist()) <= {0, 1, 3, 255}
+    plain = SemanticDataset(folder=folder, ids=IDS, masks=Masks(), transform=KEEP)[Draw(0, 0)]
+    np.testing.assert_allclose(plain.photos[0].numpy().transpose(1, 2, 0) * 255, np.asarray(folder.photo("a")))
+    np.testing.assert_array_equal(plain.labels[0].numpy(), Masks().semantic("a"))
+
+
+class Thin:
+    """Truth of photo a: a speck of 3 x 20, a block of 20 x 20, a crowd in the corner."""
+
+    def __call__(self, photo: str) -> PhotoMasks:
+        height, width = SIZES[photo]
+        masks = np.zeros((3, height, width), dtype=bool)
+        masks[0, :20, :3] = masks[1, 30:50, 40:60] = masks[2, -8:, -8:] = True
+        semantic = np.zeros((height, width), dtype=np.uint8)
+        return PhotoMasks(semantic, masks, np.array([0, 1, 2]), np.array([False, False, True]))
+
+    def semantic(self, photo: str) -> np.ndarray:
+        return self(photo).semantic
+
+
+def test_boxes_below_min_side_are_dropped_in_the_networks_pixels(folder: DatasetFolder) -> None:
+    """By the side that is left after augmentation, not by the share of the photo."""
+    size, wide = SIZES["a"], (SIZES["a"][0], 2 * SIZES["a"][1])
+    for shape, expected in ((size, [1, 2]), (wide, [0, 1, 2])):
+        data = InstanceDataset(
+            folder=folder,
+            ids=IDS,
+            masks=Thin(),
+            transform=v2.Compose([KEEP, v2.Resize(list(shape))]),
+            min_area=1,
+            min_side=4.0,
+            paste=0.0,
+        )
+        assert data[Draw(0, 0)].classes.tolist() == expected
+
+
+def test_what_a_sampled_crop_leaves_out_is_dropped_but_for_crowds(folder: DatasetFolder) -> None:
+    transform = yolact_transform(size=(48, 48), flip=0.5, jitter=(0.0,) * 4, expand=2.0, overlap=False, mean=(0.0,) * 3)
+    data = InstanceDataset(folder=folder, ids=IDS, masks=Thin(), transform=transform, min_area=4, paste=0.0)
+    kept = [data[Draw(0, seed)] for seed in range(60)]
+    assert all(len(sample.classes) > 0 for sample in kept)
+    assert all((sample.masks.flatten(1).sum(dim=1) >= 4).all() for sample in kept)
+    assert any(0 not in sample.classes for sample in kept)
+    assert any(1 not in sample.classes for sample in kept)
+    assert all(sample.uncertain.tolist() == [c == 2 for c in sample.classes.tolist()] for sample in kept)
+
+
+class Askew(Masks):
+    def __call__(self, photo: str) -> PhotoMasks:
+        found = super().__call__(photo)
+        return PhotoMasks(found.semantic[1:], found.masks[:, 1:], found.classes, found.uncertain)
+
+
+@pytest.mark.parametrize("kind", [InstanceDataset, SemanticDataset])
+def test_masks_of_another_size_are_told(folder: DatasetFolder, kind: type) -> None:
+    more = {"min_area": 1, "paste": 0.0} if kind is InstanceDataset else {}
+    data = kind(folder=folder, ids=IDS, masks=Askew(), transform=KEEP, **more)
+    with pytest.raises(UserError, match=r"photo 'a': its mask is \(64, 97\), the photo \(65, 97\)"):
+        data[Draw(0, 0)]
+
+
+def test_the_photos_that_a_draw_is_made_of(folder: DatasetFolder) -> None:
+    """Pasted ones, too: whose loss is not a number has to be found."""
+    assert instances(folder).sources(Draw(1, 5)) == ["b"]
+    pasting = instances(folder, transform=crops(), paste=1.0)
+    assert {tuple(pasting.sources(Draw(0, seed))) for seed in range(12)} == {("a", "a"), ("a", "b")}
+    for seed in range(6):
+        given = pasting.sources(Draw(1, seed))[1]  # photo b has no instances of its own
+        assert given == "a" or len(pasting[Draw(1, seed)].classes) == 0
+    assert any(len(pasting[Draw(1, seed)].classes) for seed in range(6))
+    data = SemanticDataset(folder=folder, ids=IDS, masks=Masks(), transform=KEEP)
+    assert data.sources(Draw(1, 0)) == ["b"]
 
 
 def test_photo_without_instances(folder: DatasetFolder) -> None:

@@ -97,6 +97,19 @@ def test_tags_of_another_form(root: Path, content: Any) -> None:
         DatasetFolder.open(root)
 
 
+def test_background_is_no_class(root: Path) -> None:
+    describe(root, {"classes": ["background", "train"], "labels": {"a": ["train"]}})
+    with pytest.raises(UserError, match=r"image_labels\.json: 'background' is no class: leave it out") as refused:
+        DatasetFolder.open(root)
+    assert "\n" not in str(refused.value)
+
+
+def test_unreadable_saliency_says_what_to_do(root: Path) -> None:
+    (root / "SALImages/a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.png cannot be read .*; delete it, or .*saliency\.overwrite=true"):
+        DatasetFolder.open(root).saliency("a", size=(5, 7))
+
+
 def test_tags_that_are_a_text_name_the_photo(root: Path) -> None:
     describe(root, {"classes": ["a", "b"], "labels": {"p0": "ab"}})
     with pytest.raises(UserError, match="the tags of photo 'p0' are 'ab', not a list"):
@@ -133,18 +146,18 @@ def test_classes_are_some_and_different(root: Path, classes: list[str]) -> None:
 
 @pytest.mark.parametrize("tags", [["rails"], ["train", "rails"]])
 def test_unknown_tag(root: Path, tags: Any) -> None:
-    describe(root, {"classes": ["train", "boat"], "labels": {"a": tags}})
+    describe(root, {"classes": ["train", "boat"], "labels": {"a": tags, "photo 2": []}})
+    folder = DatasetFolder.open(root)
     with pytest.raises(UserError, match=r"photo 'a' has the unknown tag '.*'; known are train, boat"):
-        DatasetFolder.open(root)
+        folder.ids("train")
 
 
 def test_missing_split_names_those_there_are(root: Path) -> None:
-    folder = DatasetFolder.open(root)
     with pytest.raises(UserError, match=r"split 'val': .*val\.txt is missing; there are train$"):
-        folder.ids("val")
+        DatasetFolder.open(root).ids("val")
     (root / "ImageSets/Segmentation/train.txt").unlink()
     with pytest.raises(UserError, match="there are no splits"):
-        folder.ids("val")
+        DatasetFolder.open(root).ids("val")
 
 
 def test_empty_split(root: Path) -> None:

@@ -5,15 +5,15 @@ import pytest
 from PIL import Image
 
 from eps.data.artifacts import write_mask
-from eps.data.truth import Truth
+from eps.data.truth import TruthFolder
 from eps.errors import UserError
 
 SEMANTIC = np.array([[0, 1, 1, 255], [0, 255, 2, 2], [1, 0, 255, 2]], dtype=np.uint8)
 
 
-def mask(root: Path, folder: str, labels: list[list[int]] | np.ndarray) -> Truth:
+def mask(root: Path, folder: str, labels: list[list[int]] | np.ndarray) -> TruthFolder:
     write_mask(root / folder / "a.png", np.asarray(labels, dtype=np.uint8))
-    return Truth(root)
+    return TruthFolder(root)
 
 
 def test_semantic(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_nothing_in_the_photo(tmp_path: Path, objects: bool) -> None:
 
 
 def test_context(tmp_path: Path) -> None:
-    assert Truth(tmp_path).context("a") is None
+    assert TruthFolder(tmp_path).context("a") is None
     context = mask(tmp_path, "SegmentationContext", [[0, 2]]).context("a")
     assert context is not None
     assert context.tolist() == [[0, 2]]
@@ -75,19 +75,19 @@ def test_context(tmp_path: Path) -> None:
 
 def test_missing_mask(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"SegmentationClass/a\.png is missing: evaluation and segmenter\.supervision"):
-        Truth(tmp_path)("a")
+        TruthFolder(tmp_path)("a")
 
 
 def test_colour_image(tmp_path: Path) -> None:
     (tmp_path / "SegmentationClass").mkdir()
     Image.new("RGB", (2, 2)).save(tmp_path / "SegmentationClass/a.png")
     with pytest.raises(UserError, match=r"a\.png is a RGB image: masks are palette or grey"):
-        Truth(tmp_path).semantic("a")
+        TruthFolder(tmp_path).semantic("a")
 
 
 def test_masks_of_different_sizes(tmp_path: Path) -> None:
     mask(tmp_path, "SegmentationClass", [[0, 1]])
-    with pytest.raises(UserError, match=r"SegmentationObject/a\.png is \(2, 1\), its mask .* \(1, 2\)"):
+    with pytest.raises(UserError, match=r"SegmentationObject/a\.png is \(2, 1\), its mask of classes \(1, 2\)"):
         mask(tmp_path, "SegmentationObject", [[0], [1]])("a")
 
 
@@ -96,6 +96,22 @@ def test_fingerprint(tmp_path: Path) -> None:
     prints.append(mask(tmp_path, "SegmentationClass", [[0, 2]]).fingerprint(["a"]))
     prints.append(mask(tmp_path, "SegmentationObject", [[0, 1]]).fingerprint(["a"]))
     assert len(set(prints)) == 3
-    assert Truth(tmp_path).fingerprint(["a"]) == prints[-1]
+    assert TruthFolder(tmp_path).fingerprint(["a"]) == prints[-1]
     with pytest.raises(UserError, match=r"b\.png is missing"):
-        Truth(tmp_path).fingerprint(["a", "b"])
+        TruthFolder(tmp_path).fingerprint(["a", "b"])
+
+
+def test_first_folder_that_has_the_mask(tmp_path: Path) -> None:
+    """As with SBD's masks beside VOC's own."""
+    mask(tmp_path, "SegmentationClass", [[0, 1]])
+    write_mask(tmp_path / "SegmentationClassAug" / "a.png", np.array([[0, 2]], dtype=np.uint8))
+    write_mask(tmp_path / "SegmentationClassAug" / "b.png", np.array([[3, 0]], dtype=np.uint8))
+    truth = TruthFolder(tmp_path, ("SegmentationClass", "SegmentationClassAug"))
+    assert truth.covers(["a", "b"])
+    assert truth.semantic("a").tolist() == [[0, 1]]
+    assert truth.semantic("b").tolist() == [[3, 0]]
+    assert truth("b").classes.tolist() == [2]
+    other = TruthFolder(tmp_path, ("SegmentationClassAug",))
+    assert other.semantic("a").tolist() == [[0, 2]]
+    assert truth.fingerprint(["a"]) != other.fingerprint(["a"])
+    assert truth.fingerprint(["b"]) == other.fingerprint(["b"])

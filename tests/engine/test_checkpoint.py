@@ -13,6 +13,7 @@ from eps.engine.checkpoint import (
     Position,
     ResumeFile,
     load_classifier,
+    load_classifier_for,
     load_segmenter,
     read_spec,
     save_model,
@@ -122,6 +123,39 @@ def test_one_is_not_the_other(classifier: tuple[Path, Classifier], segmenter: tu
         load_classifier(segmenter[0])
 
 
+def test_ours_for_a_datasets_classes(classifier: tuple[Path, Classifier]) -> None:
+    path, model = classifier
+    found = load_classifier_for(path, CLASSIFIER.classes)
+    assert torch.equal(found.coefficients, model.coefficients)
+    with pytest.raises(UserError, match=r"knows the classes \['train', 'boat'\], the dataset has \['boat', 'train'\]$"):
+        load_classifier_for(path, ("boat", "train"))
+
+
+def test_a_file_of_torch_is_taken_for_a_released_one(tmp_path: Path) -> None:
+    for zipped in (True, False):
+        path = tmp_path / f"{zipped}.any"
+        torch.save({"fc8.weight": torch.zeros(4, 4096, 1, 1)}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(UserError, match=r"any has 4 maps; the dataset's 2 classes take 2 \(CAM\) or 3 \(EPS\)"):
+            load_classifier_for(path, CLASSIFIER.classes)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "is missing: run the stage that trains it"),
+        (b"", "is not a checkpoint of ours"),
+        (b"12345678{", "is not a checkpoint of ours"),
+        (b"neither of them", r"is not a file of torch\.save"),
+    ],
+)
+def test_no_classifier_at_all(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "net"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=reason):
+        load_classifier_for(path, CLASSIFIER.classes)
+
+
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.safetensors is missing: run the stage that trains it"):
         read_spec(tmp_path / "model.safetensors")
@@ -186,6 +220,20 @@ def test_resume_restores_everything(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["resume.pt"]
     resume.path.unlink()
     assert resume.restore(model=other) == Position(0, [])
+
+
+def test_resume_restores_chance_on_every_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as there are as many now."""
+    resume, restored = ResumeFile(tmp_path / "resume.pt", fingerprint="a"), {}
+    states = [torch.tensor([device], dtype=torch.uint8) for device in range(2)]
+    monkeypatch.setattr("torch.cuda.get_rng_state_all", lambda: states)
+    monkeypatch.setattr("torch.cuda.set_rng_state", lambda state, device: restored.update({device: state}))
+    resume.save(Position(7, []))
+    for devices in (2, 1, 0):
+        restored.clear()
+        monkeypatch.setattr("torch.cuda.device_count", lambda count=devices: count)
+        resume.restore()
+        assert restored == {device: states[device] for device in range(devices)}
 
 
 def test_resume_leaves_another_run_alone(tmp_path: Path) -> None:

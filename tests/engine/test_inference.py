@@ -6,7 +6,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eps.engine.inference import Instances, as_tensor, instances_of, localize, semantic_labels
+from eps.engine.inference import (
+    as_tensor,
+    instances_of,
+    localize,
+    semantic_labels,
+    semantic_probabilities,
+)
+from eps.engine.instances import Instances, no_instances
 from eps.models.segmenter import SegmenterOutput
 from eps.ops.boxes import decode, encode
 
@@ -92,6 +99,12 @@ def test_array_equals_picture() -> None:
     assert torch.equal(localize(Blurred(), backwards, torch.ones(CLASSES), scales=[1.5], flip=True), expected)
 
 
+def test_labels_may_be_an_array() -> None:
+    labels = np.array([1.0] + [0.0] * (CLASSES - 1))
+    expected = localize(Blurred(), picture(), torch.from_numpy(labels), scales=[1.0], flip=False)
+    assert torch.equal(localize(Blurred(), picture(), labels, scales=[1.0], flip=False), expected)
+
+
 def test_other_colour_modes_are_read_as_rgb() -> None:
     grey = picture().convert("L")
     expected = localize(Blurred(), grey.convert("RGB"), torch.ones(CLASSES), scales=[1.0], flip=False)
@@ -163,6 +176,37 @@ def test_each_photo_of_a_batch_is_its_own() -> None:
     assert found_in(output, 1).classes.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_classes_suppress_each_other_where_asked() -> None:
+    output = raw(decode(torch.zeros(3, 4), ANCHORS), torch.tensor([0.0, 4.0, 0.0]).expand(3, 3))
+    limits = {"size": (16, 24), "score_threshold": 0.0, "iou_threshold": 0.5}
+    found = instances_of(output, 1, **limits, max_detections=100, cross_class=True)
+    assert found.classes.tolist() == [0, 0, 0]  # each anchor by its best class alone
+    assert len(instances_of(output, 1, **limits, max_detections=2, cross_class=True).scores) == 2
+
+
+def test_mask_scores_are_scores_times_the_rated_iou() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.4, 0.25, 1.2, 1.0], [0.1, 0.1, 0.9, 0.9]])
+    output = raw(boxes, torch.tensor([[0.0, 4.0, 0.0], [0.0, 0.0, 6.0], [9.0, 0.0, 0.0]]))
+    seen: list[Tensor] = []
+
+    def scorer(masks: Tensor) -> Tensor:
+        seen.append(masks)
+        return torch.arange(2.0 * len(masks)).reshape(-1, 2) / 10
+
+    found = instances_of(
+        output, 1, size=(16, 24), score_threshold=0.05, iou_threshold=0.5, max_detections=2, mask_scorer=scorer
+    )
+    plain = found_in(output, 1)
+    assert torch.equal(plain.mask_scores, plain.scores)
+    assert torch.equal(found.scores, plain.scores[:2])
+    assert found.classes.tolist() == [1, 0]
+    torch.testing.assert_close(found.mask_scores, found.scores * torch.tensor([0.1, 0.2]))
+    [masks] = seen
+    assert masks.shape == (2, 1, 8, 12)  # at the prototypes' resolution
+    assert not masks[1, 0, 6:].any()  # cut to the box
+    assert (masks[1, 0, :4, :5] > 0.9).all()
+
+
 def test_semantic_labels_count_from_the_background() -> None:
     """The background is the last map and label 0."""
     maps = torch.tensor([[5.0, 0, 0, 1], [0, 5, 0, 0], [0, 0, 5, 2]]).view(1, 3, 1, 4).repeat(2, 1, 1, 1)
@@ -178,3 +222,27 @@ def test_semantic_labels_are_of_enlarged_scores() -> None:
     maps = torch.tensor([[3.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)
     output = raw(decode(torch.zeros(3, 4), ANCHORS), torch.zeros(3, 3), photos=1)._replace(semantic=maps)
     assert semantic_labels(output, 0, size=(2, 8)).tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 2
+
+
+def test_probabilities_put_the_background_first() -> None:
+    maps = torch.tensor([[5.0, 0, 0, 1], [0, 5, 0, 0], [0, 0, 5, 2]]).view(1, 3, 1, 4)
+    found = semantic_probabilities(maps, size=(1, 4))[0, :, 0]
+    torch.testing.assert_close(found[0], maps[0, :, 0].softmax(dim=0)[2])
+    torch.testing.assert_close(found[1:], maps[0, :, 0].softmax(dim=0)[:2])
+    assert found.argmax(dim=0).tolist() == [1, 2, 0, 0]
+
+
+def test_probabilities_are_of_enlarged_scores() -> None:
+    """As in `semantic_labels`, so that the likeliest label is the label."""
+    maps = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    found = semantic_probabilities(maps, size=(7, 12))
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(2, 7, 12))
+    output = raw(decode(torch.zeros(3, 4), ANCHORS), torch.zeros(3, 3))._replace(semantic=maps)
+    assert torch.equal(found[1].argmax(dim=0).to(torch.uint8), semantic_labels(output, 1, size=(7, 12)))
+
+
+def test_no_instances_are_instances_of_none() -> None:
+    none = no_instances(size=(5, 7), device=torch.device("cpu"))
+    found = found_in(raw(decode(torch.zeros(3, 4), ANCHORS), torch.tensor([9.0, 0, 0]).expand(3, 3)), 0, size=(5, 7))
+    for ours, theirs in zip(none, found, strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)

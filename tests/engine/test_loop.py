@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -41,6 +42,9 @@ def fit(
     save_every: int = 0,
     clip: float = 0.0,
     fingerprint: str = "same",
+    max_bad_steps: int = 0,
+    precision: str = "no",
+    accelerator: Accelerator | None = None,
 ) -> tuple[nn.Module, History]:
     model = network() if model is None else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
@@ -50,12 +54,14 @@ def fit(
         batches=batches,
         optimizer=optimizer,
         scheduler=LambdaLR(optimizer, lambda step: 1 / (1 + step)),
-        accelerator=Accelerator(cpu=True),
+        accelerator=accelerator or Accelerator(cpu=True, mixed_precision=precision),
         steps=STEPS,
         clip=clip,
         resume=ResumeFile(folder / "resume.pt", fingerprint=fingerprint),
         save_every=save_every,
         label="test",
+        max_bad_steps=max_bad_steps,
+        photos=lambda step: [f"photo{step}", "other"],
     )
     return model, history
 
@@ -179,12 +185,144 @@ def test_changed_recipe_starts_afresh(tmp_path: Path) -> None:
     assert equal(fit(tmp_path, fingerprint="other")[0], expected)
 
 
+def bad(*steps: int, value: float = float("nan")) -> Criterion:
+    """Squares, but at these steps a loss that is no number, or infinite."""
+
+    def explodes(model: nn.Module, batch: Tensor, step: int) -> Losses:
+        losses = squares(model, batch, step)
+        return losses._replace(total=losses.total * value) if step in steps else losses
+
+    return explodes
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite(tmp_path: Path, value: float) -> None:
-    def explodes(model: nn.Module, batch: Tensor, step: int) -> Losses:
-        loss = model(batch).mean() * (value if step == 2 else 1.0)
-        return Losses(total=loss, terms={})
-
-    with pytest.raises(UserError, match=r"not finite at step 2: .*optim\.lr.*optim\.clip"):
-        fit(tmp_path, criterion=explodes, save_every=100)
+    with pytest.raises(UserError, match=r"not finite at step 2 \(photos photo2, other\): .*optim\.lr.*optim\.clip"):
+        fit(tmp_path, criterion=bad(2, value=value), save_every=100)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_skipped_step_changes_nothing_but_the_rate(
+    tmp_path: Path, first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Running statistics neither, though the forward pass has moved them; nor does a batch that is no number."""
+
+    def poisoned(model: nn.Module, batch: Tensor, step: int) -> Losses:
+        return squares(model, batch * float("nan") if step == first else batch, step)
+
+    states: list[dict[str, Tensor]] = []
+
+    def watched(model: nn.Module, batch: Tensor, step: int) -> Losses:
+        states.append({key: value.clone() for key, value in model.state_dict().items()})
+        return poisoned(model, batch, step)
+
+    model, history = fit(tmp_path, criterion=watched, max_bad_steps=1)
+    assert all(torch.equal(states[first][key], states[first + 1][key]) for key in states[0])
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    assert [terms == {"skipped": 1.0} for terms in history] == [step == first for step in range(STEPS)]
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"step {first} skipped, 1 of at most 1: its loss or gradient is not finite (photos photo{first}, " in told
+    rates = [1 / (1 + step) for step in range(STEPS)]
+    expected = network().train()
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=0.1)
+    for step, batch in enumerate(batches(0)):
+        if step == first:
+            torch.nn.functional.dropout(torch.zeros(4, 4), 0.3)  # the skipped pass has drawn, too
+            continue
+        optimizer.param_groups[0]["lr"] = 0.1 * rates[step]
+        optimizer.zero_grad()
+        expected(batch).pow(2).mean().backward()
+        optimizer.step()
+    for one, two in zip(model.state_dict().values(), expected.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
+    """A root at zero: the loss is finite, its slope is not."""
+
+    def rooted(model: nn.Module, batch: Tensor, step: int) -> Losses:
+        losses = squares(model, batch, step)
+        return losses._replace(total=losses.total + (0 * losses.total).sqrt()) if step == 3 else losses
+
+    model, history = fit(tmp_path, criterion=rooted, max_bad_steps=1)
+    assert history[3] == {"skipped": 1.0}
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_the_limit_is_of_the_whole_run(tmp_path: Path) -> None:
+    criterion = bad(1, 3, 4)
+    assert len(fit(tmp_path, criterion=criterion, max_bad_steps=3)[1]) == STEPS
+    with pytest.raises(UserError, match=r"at step 4 .*, and 2 steps before were skipped"):
+        fit(tmp_path, criterion=criterion, max_bad_steps=2)
+    stopped = interrupted(at=4, criterion=criterion)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, criterion=stopped, max_bad_steps=2, save_every=100)
+    with pytest.raises(UserError, match="at step 4 "):
+        fit(tmp_path, criterion=criterion, max_bad_steps=2, save_every=100)
+
+
+def test_a_run_that_ends_in_skipped_steps_has_diverged(tmp_path: Path) -> None:
+    """One at the end may be chance."""
+    assert len(fit(tmp_path, criterion=bad(STEPS - 1), max_bad_steps=5)[1]) == STEPS
+    with pytest.raises(UserError, match=r"not finite at step 4 and in all that follow: .*optim\.lr"):
+        fit(tmp_path, criterion=bad(1, 4, 5), max_bad_steps=5)
+    with pytest.raises(UserError, match="not finite at step 0 and in all that follow"):
+        fit(tmp_path, criterion=bad(*range(STEPS)), max_bad_steps=STEPS)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_resumed_run_with_skipped_steps_equals_an_uninterrupted_one(tmp_path: Path, at: int) -> None:
+    (tmp_path / "once").mkdir()
+    expected, losses = fit(tmp_path / "once", criterion=bad(1, 2), max_bad_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, criterion=interrupted(at=at, criterion=bad(1, 2)), max_bad_steps=2, save_every=1)
+    torch.manual_seed(99)
+    model, history = fit(tmp_path, model=network(7), criterion=bad(1, 2), max_bad_steps=2, save_every=1)
+    assert equal(model, expected)
+    assert history == losses
+
+
+def test_losses_are_float32_at_half_precision(tmp_path: Path) -> None:
+    """The network runs in bf16; what it gives and what is made of that is float32."""
+    inside, outside = [], []
+
+    class Watching(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            made = super().forward(input)
+            inside.append(made.dtype)
+            return made
+
+    def criterion(model: nn.Module, batch: Tensor, step: int) -> Losses:
+        found = model(batch)
+        outside.extend([found.dtype, (found @ found.T).dtype])
+        return Losses(total=found.pow(2).mean(), terms={})
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        fit(tmp_path, model=Watching(3, 4), criterion=criterion, precision="bf16")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert set(inside) == {torch.bfloat16}
+    assert set(outside) == {torch.float32}
+
+
+def test_the_state_of_fp16s_scaler_is_resumed(tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = scaler
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, criterion=interrupted(at=4), save_every=100, accelerator=accelerator)
+    state = scaler.state_dict()
+    assert state["scale"] == 16.0
+    content: dict[str, Any] = torch.load(tmp_path / "resume.pt", weights_only=True)
+    assert content["parts"]["scaler"] == state
+    other = Accelerator(cpu=True)
+    other.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+    model, _ = fit(tmp_path, model=network(7), save_every=100, accelerator=other)
+    (tmp_path / "once").mkdir()
+    once = Accelerator(cpu=True)
+    once.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+    expected, _ = fit(tmp_path / "once", accelerator=once)
+    assert equal(model, expected)
+    assert other.scaler.state_dict() == once.scaler.state_dict()

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import eps
-from eps.engine.checkpoint import save_model
-from eps.engine.inference import Instances
+from eps.engine.checkpoint import load_segmenter, save_model
+from eps.engine.instances import Instances
 from eps.engine.predictor import Predictor
 from eps.errors import UserError
 from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
@@ -67,6 +67,60 @@ def test_everything_is_at_the_photos_own_size(predictor: Predictor, size: tuple[
     assert set(labels.flatten().tolist()) <= {0, 1, 2}
 
 
+def test_what_is_found_may_be_changed_in_place(predictor: Predictor) -> None:
+    found, labels = predictor.predict_all(picture(30, 20))
+    for part in (*found, found.mask_scores, labels):
+        part[:1] = 0
+        assert not part.requires_grad
+
+
+def test_many_photos_are_each_what_they_are_alone(predictor: Predictor) -> None:
+    photos = [picture(30, 20), picture(64, 64), picture(96, 64)]
+    many = list(predictor.predict_many(photos, batch=2))
+    assert len(many) == 3
+    for photo, found in zip(photos, many, strict=True):
+        alone = predictor.predict(photo)
+        torch.testing.assert_close(found.scores, alone.scores, atol=1e-5, rtol=1e-4)
+        assert (found.masks == alone.masks).float().mean() > 0.999
+        assert found.names == alone.names
+
+
+def test_a_batch_ends_at_so_many_pixels(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    run = predictor._run
+    monkeypatch.setattr(predictor, "_run", lambda photos: sizes.append(len(photos)) or run(photos))
+    monkeypatch.setattr("eps.engine.predictor.MOST_PIXELS", 2000)
+    assert len(list(predictor.predict_many([picture(30, 30)] * 3 + [picture(90, 90)] * 2, batch=8))) == 5
+    assert sizes == [2, 1, 1, 1]
+
+
+def test_nothing_is_read_before_it_is_asked_for(predictor: Predictor) -> None:
+    """So that a folder of photos need not fit into memory."""
+    opened: list[int] = []
+    photos = (opened.append(number) or picture(20, 20) for number in range(10))
+    found = predictor.predict_many(photos, batch=2)
+    next(found)
+    assert opened == [0, 1]
+
+
+def test_chosen_classes_and_least_score(folder: Path) -> None:
+    model, spec = load_segmenter(folder / "model.safetensors")
+    image = picture(60, 60)
+    every = Predictor(model=model, spec=spec, device=CPU, max_detections=10_000).predict(image)
+    boats = Predictor(model=model, spec=spec, device=CPU, max_detections=10_000, wanted=["boat"]).predict(image)
+    assert set(every.names) == {"train", "boat"}
+    assert set(boats.names) == {"boat"}
+    assert torch.equal(boats.scores, every.scores[every.classes == 1])
+    few = Predictor(model=model, spec=spec, device=CPU, max_detections=3, wanted=["boat"]).predict(image)
+    assert torch.equal(few.scores, boats.scores[:3])
+    least = float(every.scores.median())
+    sure = Predictor(model=model, spec=spec, device=CPU, max_detections=10_000, least_score=least).predict(image)
+    assert torch.equal(sure.scores, every.scores[every.scores >= least])
+    assert 0 < len(sure.scores) < len(every.scores)
+    with pytest.raises(UserError, match="no class 'bus': this segmenter knows train, boat"):
+        Predictor(model=model, spec=spec, device=CPU, wanted=["train", "bus"])
+
+
 def test_class_names(predictor: Predictor) -> None:
     assert predictor.classes == ("train", "boat")
 
@@ -101,9 +155,16 @@ def test_photo_of_the_networks_size_is_not_resized(predictor: Predictor) -> None
     assert agreement > 0.999  # memory layout may move a draw
 
 
-def test_thresholds(folder: Path) -> None:
-    from eps.engine.checkpoint import load_segmenter
+def test_the_likeliest_label_is_the_label(predictor: Predictor) -> None:
+    image = picture(70, 50)
+    found = predictor.probabilities(image)
+    assert found.shape == (3, 50, 70)
+    torch.testing.assert_close(found.sum(dim=0), torch.ones(50, 70))
+    assert torch.equal(found.argmax(dim=0).to(torch.uint8), predictor.predict_all(image)[1])
+    assert predictor.has_instances
 
+
+def test_thresholds(folder: Path) -> None:
     model, spec = load_segmenter(folder / "model.safetensors")
     image = picture(60, 60)
     every = Predictor(model=model, spec=spec, device=CPU, score_threshold=0.05).predict(image)
@@ -135,5 +196,5 @@ def test_truncated_photo(predictor: Predictor, tmp_path: Path) -> None:
 def test_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
         eps.load(tmp_path)
-    with pytest.raises(UserError, match=r"nowhere is missing"):
+    with pytest.raises(UserError, match=r"nowhere/model\.safetensors is missing"):
         eps.load(tmp_path / "nowhere")

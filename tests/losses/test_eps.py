@@ -42,7 +42,7 @@ def test_recorded_vectors(number: int) -> None:
     with np.load(GOLDEN / f"eps_loss_{number}.npz") as record:
         maps = torch.from_numpy(record["cam"]).requires_grad_()
         saliency, labels = torch.from_numpy(record["saliency"]).float(), torch.from_numpy(record["label"])
-        result = eps_loss(maps, saliency, labels, tau=float(record["tau"]), lam=float(record["lam"]))
+        result = eps_loss(maps, saliency, labels, tau=record["tau"], lam=record["lam"])
         (gradient,) = torch.autograd.grad(result.loss, maps)
         assert result.loss.item() == pytest.approx(float(record["loss"]), rel=1e-5)
         for name in ("foreground", "background", "estimate"):

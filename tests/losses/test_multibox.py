@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from eps.losses.masks import mask_iou_loss
 from eps.losses.multibox import MultiboxLoss, Targets, multibox_loss
+from eps.nn.mask_iou import MaskIoUNet
 from eps.ops.anchors import anchors as pyramid_anchors
 from eps.ops.boxes import center_to_corner, encode
 from eps.ops.matching import match
@@ -51,7 +54,13 @@ def loss_of(
     targets: list[Targets],
     **options: object,
 ) -> MultiboxLoss:
-    return multibox_loss(offsets, logits, coefficients, prototypes, ANCHORS, targets, semantic=semantic, **options)
+    options = {"semantic": semantic, "mask_scorer": scorer, **options}
+    return multibox_loss(offsets, logits, coefficients, prototypes, ANCHORS, targets, **options)
+
+
+def scorer(masks: torch.Tensor) -> torch.Tensor:
+    """In place of the mask-IoU net: each class's own multiple of the mean."""
+    return masks.mean(dim=(2, 3)) * torch.arange(1, CLASSES + 1)
 
 
 def target(*boxes: tuple[float, float, float, float], crowd: int = 0, ignore: torch.Tensor | None = None) -> Targets:
@@ -79,7 +88,7 @@ def test_against_loops_over_images_and_anchors(
     matching: dict[str, float], negatives: int, variances: tuple[float, float]
 ) -> None:
     predictions = Predictions()
-    box = classification = mask = semantic = 0.0
+    box = classification = mask = semantic = rescored = 0.0
     positives = 0
     for i, truth in enumerate(BATCH):
         single = ~truth.crowd
@@ -103,6 +112,8 @@ def test_against_loops_over_images_and_anchors(
             x1, y1, x2, y2 = (boxes[t] * 12).tolist()
             inside = [(y, x) for y, x in np.ndindex(12, 12) if x1 - 1 <= x < x2 + 1 and y1 - 1 <= y < y2 + 1]
             mask += sum(cost[y, x].item() for y, x in inside) / ((x2 - x1) * (y2 - y1))
+            own = (predictions.prototypes[i], predictions.coefficients[i, a : a + 1], torch.tensor([t]))
+            rescored += mask_iou_loss(*own, boxes, masks, classes, scorer=scorer).item()
         classification += sum(sorted(background, reverse=True)[: negatives * int((matched.classes > 0).sum())])
         quarter = F.interpolate(masks[:, None].double(), size=(6, 6), mode="bilinear")[:, 0] > 0.5
         for c in range(CLASSES):
@@ -115,6 +126,8 @@ def test_against_loops_over_images_and_anchors(
     assert found.classification.item() == pytest.approx(classification / positives)
     assert found.mask.item() == pytest.approx(6.125 * mask / positives)
     assert found.semantic.item() == pytest.approx(semantic / 3)
+    assert rescored > 0
+    assert found.mask_iou.item() == pytest.approx(25 * rescored / positives)
 
 
 def test_the_order_of_images_does_not_matter() -> None:
@@ -145,8 +158,9 @@ def test_masks_are_sampled_by_the_generator() -> None:
 def test_weights_scale_their_terms() -> None:
     predictions = Predictions()
     plain = predictions.loss(BATCH)
-    weighted = predictions.loss(BATCH, box_weight=3.0, classification_weight=0.5, mask_weight=0.0, semantic_weight=2.0)
-    expected = (plain.box * 2, plain.classification / 2, plain.mask * 0, plain.semantic * 2)
+    weights = {"box_weight": 3.0, "classification_weight": 0.5, "mask_weight": 0.0, "semantic_weight": 2.0}
+    weighted = predictions.loss(BATCH, **weights, mask_iou_weight=12.5)
+    expected = (plain.box * 2, plain.classification / 2, plain.mask * 0, plain.semantic * 2, plain.mask_iou / 2)
     for one, two in zip(weighted, expected, strict=True):
         torch.testing.assert_close(one, two)
 
@@ -155,17 +169,17 @@ def test_weights_scale_their_terms() -> None:
 def test_no_positive_gives_finite_zeros_and_zero_gradients(empty: Targets) -> None:
     predictions = Predictions(batch=2)
     loss = predictions.loss([empty, empty])
-    assert loss.box == loss.classification == loss.mask == 0
-    (loss.box + loss.classification + loss.mask).backward()
+    assert loss.box == loss.classification == loss.mask == loss.mask_iou == 0
+    (loss.box + loss.classification + loss.mask + loss.mask_iou).backward()
     for leaf in predictions.leaves[:4]:
         assert torch.equal(leaf.grad, torch.zeros_like(leaf))
     assert loss.semantic > 0
 
 
-def test_without_semantic_logits_the_term_is_zero() -> None:
+def test_without_semantic_logits_or_scorer_their_terms_are_zero() -> None:
     predictions = Predictions()
     loss = multibox_loss(*predictions.leaves[:4], ANCHORS, BATCH)
-    assert loss.semantic == 0
+    assert loss.semantic == loss.mask_iou == 0
     assert loss.mask == predictions.loss(BATCH).mask
 
 
@@ -238,8 +252,8 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(total, Predictions(batch=1).leaves, fast_mode=True)
 
 
-def released() -> tuple[dict[str, torch.Tensor], list[Targets]]:
-    golden = {key: torch.from_numpy(value) for key, value in np.load(GOLDEN / "loss_yolact_resnet50.npz").items()}
+def released(name: str) -> tuple[dict[str, torch.Tensor], list[Targets]]:
+    golden = {key: torch.from_numpy(value) for key, value in np.load(GOLDEN / f"loss_{name}.npz").items()}
     targets, side = [], int(golden["mask_size"])
     for i, crowds in enumerate(golden["crowds"].tolist()):
         rows = golden[f"targets_{i}"]
@@ -250,14 +264,26 @@ def released() -> tuple[dict[str, torch.Tensor], list[Targets]]:
     return golden, targets
 
 
-def test_released_loss_and_gradients() -> None:
-    golden, targets = released()
+def filled_net(fill: Callable[..., dict[str, torch.Tensor]]) -> MaskIoUNet:
+    net = MaskIoUNet(classes=5)
+    ours = net.state_dict()
+    theirs = {key: f"maskiou_net.{2 * int(key.split('.')[1])}.{key.split('.')[2]}" for key in ours}
+    weights = fill({theirs[key]: list(tensor.shape) for key, tensor in ours.items()})
+    net.load_state_dict({key: weights[theirs[key]] for key in ours})
+    return net
+
+
+@pytest.mark.parametrize(("name", "terms"), [("yolact_resnet50", "BCMS"), ("yolact_plus_resnet50", "BCMSI")])
+def test_released_loss_and_gradients(name: str, terms: str, fill: Callable[..., dict[str, torch.Tensor]]) -> None:
+    golden, targets = released(name)
+    net = filled_net(fill) if "I" in terms else None
     names = ("loc", "conf", "coefficients", "prototypes", "segmentation")
-    leaves = [golden[name].requires_grad_() for name in names]
-    loss = multibox_loss(*leaves[:3], leaves[3].permute(0, 3, 1, 2), golden["priors"], targets, semantic=leaves[4])
-    for letter, term in zip("BCMS", loss, strict=True):
+    leaves = [golden[leaf].requires_grad_() for leaf in names]
+    planes = leaves[3].permute(0, 3, 1, 2)
+    loss = multibox_loss(*leaves[:3], planes, golden["priors"], targets, semantic=leaves[4], mask_scorer=net)
+    for letter, term in zip(terms, loss, strict=False):
         assert term.item() == pytest.approx(golden[f"loss_{letter}"].item(), rel=1e-5)
     torch.stack(loss).sum().backward()
-    for name, leaf in zip(names, leaves, strict=True):
-        expected = golden[f"{name}_grad"]
+    for leaf_name, leaf in zip(names, leaves, strict=True):
+        expected = golden[f"{leaf_name}_grad"]
         torch.testing.assert_close(leaf.grad, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())

@@ -1,7 +1,17 @@
+import json
+from contextlib import redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from eps.metrics.mask_ap import PhotoInstances, mask_ap
+from eps.metrics.mask_ap import InstanceTally, PhotoInstances, mask_ap
 
 
 def square(x: int, width: int = 10) -> np.ndarray:
@@ -130,6 +140,86 @@ def test_no_instance_at_all(photos: int) -> None:
 def test_pycocotools_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     mask_ap([photo((square(3), 0))], [photo((square(3), 0), scores=[0.5])], classes=1)
     assert capsys.readouterr() == ("", "")
+
+
+def tally(truth: list[PhotoInstances], found: list[PhotoInstances]) -> InstanceTally:
+    made = InstanceTally()
+    for expected, predicted in zip(truth, found, strict=True):
+        made.add(expected, predicted)
+    return made
+
+
+def test_boxes_are_judged_by_their_own_overlap() -> None:
+    """Half of an L is a poor mask and a perfect box, where the other half is a point in the far corner."""
+    whole = square(3)
+    corners = np.zeros_like(whole)
+    corners[5, 3] = corners[14, 12] = True
+    made = tally([photo((whole, 0))], [photo((corners, 0), scores=[0.9])])
+    assert made.result(classes=1).ap == 0
+    assert made.result(classes=1, of="boxes").ap == pytest.approx(1)
+
+
+def test_given_boxes_count_and_have_their_own_ranks() -> None:
+    """Two boxes, the false one first by the score of masks, last by that of boxes."""
+    truth = [replace(photo((square(3), 0)), boxes=np.array([[100.0, 50, 120, 70]]))]
+    found = replace(
+        photo((square(3), 0), (square(40), 0), scores=[0.5, 0.9]),
+        boxes=np.array([[100.0, 50, 120, 70], [0, 0, 9, 9]]),
+        box_scores=np.array([0.8, 0.1]),
+    )
+    made = tally(truth, [found])
+    assert made.result(classes=1).ap50 == pytest.approx(0.5)
+    assert made.result(classes=1, of="boxes").ap50 == pytest.approx(1)
+
+
+@pytest.mark.parametrize("of", ["masks", "boxes"])
+def test_sizes_go_by_the_annotated_area(of: Literal["masks", "boxes"]) -> None:
+    """The mask has 100 pixels, small; COCO's limits are 32^2 and 96^2."""
+    found = [photo((square(3), 0), scores=[0.9])]
+    for area, size in ((None, "small"), (100.0, "small"), (2000.0, "medium"), (9217.0, "large")):
+        areas = None if area is None else np.array([area])
+        result = tally([replace(photo((square(3), 0)), areas=areas)], found).result(classes=1, of=of)
+        by_size = {"small": result.small, "medium": result.medium, "large": result.large}
+        assert by_size.pop(size) == pytest.approx(1)
+        assert all(np.isnan(value) for value in by_size.values())
+
+
+@pytest.mark.parametrize("of", ["masks", "boxes"])
+def test_equals_pycocotools_on_a_results_file(of: Literal["masks", "boxes"], tmp_path: Path) -> None:
+    """What the command line of COCO would do: truth and results as json, loadRes, summarize."""
+    generator = np.random.default_rng(1)
+    truth, found, annotations, results = [], [], [], []
+    for image in range(6):
+        masks = [square(int(x), int(w)) for x, w in generator.integers(4, 25, size=(3, 2))]
+        shifted = [np.roll(mask, int(generator.integers(-4, 5)), axis=1) for mask in masks]
+        scores = generator.random(3)
+        truth.append(photo(*[(mask, i % 2) for i, mask in enumerate(masks)], crowd=[False, False, image == 2]))
+        found.append(photo(*[(mask, i % 2) for i, mask in enumerate(shifted)], scores=scores.tolist()))
+        for i in range(3):
+            rle = coco_mask.encode(np.asfortranarray(masks[i].astype(np.uint8)))
+            other = coco_mask.encode(np.asfortranarray(shifted[i].astype(np.uint8)))
+            common = {"image_id": image + 1, "category_id": i % 2 + 1}
+            text = {"size": rle["size"], "counts": rle["counts"].decode()}
+            crowd = int(truth[-1].crowd[i])
+            facts = {"bbox": coco_mask.toBbox(rle).tolist(), "area": float(coco_mask.area(rle)), "iscrowd": crowd}
+            annotations.append({"id": len(annotations) + 1, **common, "segmentation": text, **facts})
+            segmentation = {"size": other["size"], "counts": other["counts"].decode()}
+            one = {"segmentation": segmentation} if of == "masks" else {"bbox": coco_mask.toBbox(other).tolist()}
+            results.append({**common, "score": float(scores[i]), **one})
+    images = [{"id": i + 1, "height": 30, "width": 60} for i in range(6)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1}, {"id": 2}], "info": {}}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with redirect_stdout(StringIO()):
+        coco = COCO(tmp_path / "truth.json")
+        evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "results.json")), "segm" if of == "masks" else "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    made = tally(truth, found).result(classes=2, of=of)
+    expected = [value if value > -1 else np.nan for value in evaluation.stats[:6]]
+    np.testing.assert_allclose(made[:6], expected, atol=1e-12)
+    assert 0.1 < made.ap < 0.9
 
 
 def test_mistakes() -> None:

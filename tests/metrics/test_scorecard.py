@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,10 @@ def test_instances() -> None:
     made = summary()["instances"]
     assert made["ap50_per_class"] == {"train": pytest.approx(100), "boat": pytest.approx(0), "car": None}
     assert [made["ap"], made["ap50"], made["ap75"]] == pytest.approx([50, 50, 50])
+    assert made["ap_small"] == pytest.approx(50)
+    assert made["ap_medium"] is made["ap_large"] is None
+    assert made["boxes"].keys() == made.keys() - {"boxes"}
+    assert made["boxes"]["ap50_per_class"]["train"] == pytest.approx(100)
 
 
 def test_what_is_not_known_is_none() -> None:
@@ -112,3 +117,51 @@ def test_photos_add_up_in_any_order() -> None:
 def test_labels_the_dataset_does_not_know() -> None:
     with pytest.raises(ValueError, match=r"neither in 0\.\.3 nor 255"):
         Scorecard(classes=CLASSES).add_labels(FOUND, labels([[4, 0, 0], [0, 0, 0]]), None)
+
+
+def test_recorded_vectors() -> None:
+    """What `evaluate` writes is exactly what the reference system printed."""
+    card = Scorecard(classes=[str(number) for number in range(1, 21)])
+    with np.load(Path(__file__).parents[1] / "golden" / "evaluate.npz") as record:
+        for prediction, truth in zip(record["prediction"], record["truth"], strict=True):
+            card.add_labels(prediction, truth.astype(np.uint8), None)
+        made = card.summary()
+        assert made["miou"] == pytest.approx(100 * float(record["miou"]), rel=1e-14)
+        assert made["fw_iou"] == pytest.approx(100 * float(record["fw_iou"]), rel=1e-14)
+        assert made["pixel_accuracy"] == pytest.approx(100 * float(record["pixel_accuracy"]), rel=1e-14)
+        for ours, theirs in (("per_class", "iou"), ("precision", "precision"), ("recall", "recall")):
+            values = [np.nan if v is None else v for v in made[ours].values()]
+            np.testing.assert_allclose(values, 100 * record[theirs], rtol=1e-14, err_msg=ours)
+
+
+def test_frequency_weighted_iou() -> None:
+    """Two background, two train, one boat of five pixels: 0.4 * 0 + 0.4 * 50 + 0.2 * 50."""
+    assert summary()["fw_iou"] == pytest.approx(30)
+
+
+def test_boundaries_are_scored_where_a_tolerance_is_given() -> None:
+    assert summary()["boundary"] is None
+    card = Scorecard(classes=CLASSES, boundary_tolerance=0.0)
+    square, shifted = np.zeros((2, 4, 6), dtype=np.uint8)
+    square[1:3, 2:4], shifted[1:3, 3:5] = 2, 1
+    card.add_labels(shifted, square, None)
+    card.add_labels(square, square, None)  # 8 of 12 edge pixels, then 12 of 12
+    share = pytest.approx(100 * 20 / 24)
+    assert card.summary()["boundary"] == {"precision": share, "recall": share, "f1": share, "tolerance": 0.0}
+    assert json.dumps(Scorecard(classes=CLASSES, boundary_tolerance=1.0).summary()["boundary"], allow_nan=False)
+
+
+def test_confusion_ratio_of_chosen_pairs() -> None:
+    """One pixel of background is called boat and one pixel of boat is found; no train pixel is; no car is anywhere."""
+    card = Scorecard(classes=CLASSES, pairs=[("boat", "background"), ("boat", "train"), ("car", "train")])
+    card.add_labels(FOUND, TRUTH, None)
+    boat, train, car = card.summary()["pairs"]
+    counts = {"false_positive": 1, "true_positive": 1, "confusion_ratio": 1.0}
+    assert boat == {"target": "boat", "coincident": "background", **counts}
+    assert (train["false_positive"], train["confusion_ratio"]) == (0, 0.0)
+    assert (car["true_positive"], car["confusion_ratio"]) == (0, None)
+
+
+def test_pair_of_an_unknown_class() -> None:
+    with pytest.raises(ValueError, match="no class 'rails'; there are background, train, boat, car"):
+        Scorecard(classes=CLASSES, pairs=[("train", "rails")])

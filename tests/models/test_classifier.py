@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,10 +19,13 @@ TRUNK = TrunkSpec(
 )
 
 
-def classifier(*, classes: int = 3, background: bool = True) -> Classifier:
+def classifier(
+    *, classes: int = 3, background: bool = True, dropout: float = 0.0, trunk: TrunkSpec = TRUNK
+) -> Classifier:
     torch.manual_seed(0)
     names = tuple(f"class {i}" for i in range(classes))
-    return build_classifier(ClassifierSpec(trunk=TRUNK, classes=names, background=background)).eval()
+    spec = ClassifierSpec(trunk=trunk, classes=names, background=background, dropout=dropout)
+    return build_classifier(spec).eval()
 
 
 def photos(*size: int, batch: int = 2) -> torch.Tensor:
@@ -87,3 +92,33 @@ def test_every_weight_learns() -> None:
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     # the pyramid's coarser levels end in a convolution that only the segmenter uses
     assert {name.rsplit(".", 1)[0] for name in idle} == {f"trunk.fpn.predictions.{i}" for i in (1, 2, 3)}
+
+
+def test_dropout_takes_whole_prototypes_and_only_while_training() -> None:
+    model, images = classifier(dropout=0.5), photos(32, 32)
+    plain = classifier()(images)
+    assert torch.equal(model(images).maps, plain.maps)
+    model.dropout, whole = 0.4, set()
+    model.trunk.eval()
+    model.training = True
+    torch.manual_seed(1)
+    for _ in range(8):
+        made = model(images).prototypes
+        for b, k in np.ndindex(2, 5):
+            kept = bool(made[b, k].any())
+            whole.add(kept)
+            if kept:
+                torch.testing.assert_close(made[b, k], plain.prototypes[b, k] / 0.6)
+    assert whole == {False, True}
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_identity_prototypes(stride: int) -> None:
+    """EPS's own case: one coefficient for each of the backbone's last features."""
+    trunk = replace(TRUNK, head="identity", output_stride=stride, fpn_channels=0, prototypes=0)
+    model, images = classifier(trunk=trunk), photos(64, 96)
+    output = model(images)
+    assert output.maps.shape == (2, 4, 64 // stride, 96 // stride)
+    assert model.coefficients.shape == (4, output.prototypes.shape[1])
+    expected = torch.nn.functional.conv2d(output.prototypes, model.coefficients[:, :, None, None])
+    torch.testing.assert_close(output.maps, expected, atol=1e-4, rtol=1e-4)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,6 +28,22 @@ def segmenter(
     torch.manual_seed(0)
     names = tuple(f"class {i}" for i in range(classes))
     spec = SegmenterSpec(trunk=TRUNK, classes=names, image_size=(64, 64), scales=scales, ratios=ratios)
+    return build_segmenter(spec).eval()
+
+
+def released() -> Segmenter:
+    """In all that YOLACT++ differs from ours."""
+    torch.manual_seed(0)
+    spec = SegmenterSpec(
+        trunk=replace(TRUNK, finest_stride=8),
+        classes=("train", "boat"),
+        image_size=(64, 64),
+        scales=SCALES,
+        ratios=RATIOS,
+        square_anchors=True,
+        design="released",
+        mask_iou=True,
+    )
     return build_segmenter(spec).eval()
 
 
@@ -83,5 +101,46 @@ def test_every_weight_learns() -> None:
     model = segmenter().train()
     output = model(torch.rand(2, 3, 64, 64))
     sum(part.pow(2).sum() for part in output[:5]).backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert idle == []
+    assert idle(model) == []
+
+
+def idle(model: Segmenter) -> list[str]:
+    """Names of weights that are to learn and have no gradient."""
+    return [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+
+
+def test_the_released_design_has_planes_at_stride_4_and_semantic_maps_at_8() -> None:
+    output = released()(torch.rand(2, 3, 64, 96))
+    assert output.prototypes.shape == (2, 5, 16, 24)
+    assert output.semantic.shape == (2, 3, 8, 12)
+    assert not output.semantic[:, -1].any()  # the background, for which YOLACT has no map
+    expected = anchors(grids=grids(64, 96, 5), scales=SCALES, ratios=RATIOS, size=(64, 96), square=True)
+    assert torch.equal(output.anchors, expected)
+
+
+def test_the_released_semantic_map_is_a_convolution_of_p3() -> None:
+    model, images = released(), torch.rand(1, 3, 64, 64)
+    output, levels = model(images), model.trunk(images).levels
+    assert [level.shape[-1] for level in levels] == [8, 4, 2]
+    assert model.semantic_head is not None
+    assert torch.equal(output.semantic[:, :-1], model.semantic_head(levels[0]))
+    assert model.coefficients is None
+
+
+def test_released_layers_start_by_xaviers_rule() -> None:
+    model = released()
+    assert model.semantic_head is not None
+    weight = model.box_head.shared.weight
+    limit = (6 / (9 * weight.shape[0] + 9 * weight.shape[1])) ** 0.5
+    assert 0.95 * limit < weight.abs().max() <= limit
+    parts = (model.box_head, model.trunk.fpn, model.trunk.head, model.extra, model.semantic_head)
+    assert not any(p.any() for part in parts for name, p in part.named_parameters() if name.endswith("bias"))
+
+
+def test_every_released_weight_learns() -> None:
+    model = released().train()
+    output = model(torch.rand(2, 3, 64, 64))
+    assert model.mask_iou is not None
+    rated = model.mask_iou(torch.rand(2, 1, 64, 64))
+    sum(part.pow(2).sum() for part in (*output[:5], rated)).backward()
+    assert idle(model) == []

@@ -4,11 +4,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from eps.errors import UserError
 from eps.models.spec import (
     ClassifierSpec,
+    DeepLabSpec,
     SegmenterSpec,
+    Spec,
     TrunkSpec,
     build_classifier,
+    build_deeplab,
     build_segmenter,
     from_json,
     to_json,
@@ -34,8 +38,13 @@ SEGMENTER = SegmenterSpec(
 )
 
 
-@pytest.mark.parametrize("spec", [CLASSIFIER, replace(CLASSIFIER, background=False), SEGMENTER])
-def test_round_trip(spec: ClassifierSpec | SegmenterSpec) -> None:
+DEEPLAB = DeepLabSpec(
+    backbone="resnet50", classes=("train", "boat"), frozen_norm=True, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)
+)
+
+
+@pytest.mark.parametrize("spec", [CLASSIFIER, replace(CLASSIFIER, background=False), SEGMENTER, DEEPLAB])
+def test_round_trip(spec: Spec) -> None:
     again = from_json(to_json(spec))
     assert again == spec
     assert type(again) is type(spec)
@@ -70,6 +79,7 @@ def without(text: str, key: str) -> str:
         without(to_json(SEGMENTER), "trunk"),
         without(to_json(SEGMENTER), "kind"),
         without(to_json(SEGMENTER), "scales"),
+        without(to_json(DEEPLAB), "backbone"),
         json.dumps(json.loads(to_json(SEGMENTER)) | {"trunk": 1}),
     ],
 )
@@ -104,3 +114,40 @@ def test_segmenter_takes_the_classifiers_trunk() -> None:
     images = torch.rand(1, 3, 64, 64)
     planes = classifier.eval()(images).prototypes
     assert torch.equal(segmenter.eval()(images).prototypes, planes)
+
+
+def test_an_unknown_resnet_is_refused() -> None:
+    text = to_json(DEEPLAB).replace("resnet50", "resnet18")
+    with pytest.raises(UserError, match="'resnet18' is not known: choose resnet50 or resnet101"):
+        build_deeplab(from_json(text))
+
+
+def test_resnet101_is_the_deeper_one() -> None:
+    with torch.device("meta"):
+        shallow, deep = build_deeplab(DEEPLAB), build_deeplab(replace(DEEPLAB, backbone="resnet101"))
+    assert (len(shallow.backbone["layer3"]), len(deep.backbone["layer3"])) == (6, 23)
+
+
+def test_a_segmenter_needs_a_pyramid() -> None:
+    trunk = replace(TRUNK, head="identity", output_stride=8)
+    with pytest.raises(UserError, match=r"^trunk\.head=identity has no pyramid .*and segmenter\.warm_start=false$"):
+        build_segmenter(replace(SEGMENTER, trunk=trunk))
+
+
+def test_a_pyramid_needs_a_stride_of_32() -> None:
+    with pytest.raises(UserError, match=r"^trunk\.output_stride=16: a pyramid needs 32; or set trunk\.head=identity$"):
+        build_classifier(replace(CLASSIFIER, trunk=replace(TRUNK, output_stride=16)))
+
+
+def test_descriptions_from_before_there_were_identity_heads() -> None:
+    text = to_json(CLASSIFIER)
+    fields = json.loads(text)
+    del fields["dropout"]
+    for key in ("frozen_stages", "output_stride", "head"):
+        del fields["trunk"][key]
+    assert from_json(json.dumps(fields)) == CLASSIFIER
+
+
+def test_unknown_head() -> None:
+    with pytest.raises(ValueError, match="not a model description"):
+        from_json(to_json(replace(CLASSIFIER, trunk=replace(TRUNK, head="identity"))).replace("identity", "none"))

@@ -1,29 +1,16 @@
-from pathlib import Path
-from typing import Any
-
 import pytest
-import timm
 import torch
 from torch import nn
 
 from eps.errors import UserError
-from eps.nn.backbone import Backbone, load_initial_weights
+from eps.nn.backbone import Backbone
+from eps.nn.deformable import DeformableConv2d
 
 NAME = "test_efficientnet"
 
 
 def norms(backbone: Backbone) -> list[nn.modules.batchnorm._BatchNorm]:
     return [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
-
-def state_of(seed: int) -> dict[str, torch.Tensor]:
-    torch.manual_seed(seed)
-    state: dict[str, torch.Tensor] = timm.create_model(NAME, pretrained=False).state_dict()
-    return state
-
-
-def same(backbone: Backbone, state: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(tensor, state[key]) for key, tensor in backbone.body.state_dict().items())
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (32, 200)])
@@ -45,8 +32,12 @@ def test_a_finer_stride_is_left_out() -> None:
     assert backbone(torch.zeros(1, 3, 64, 64))[0].shape == (1, backbone.channels[0], 16, 16)
 
 
+def learning(backbone: Backbone) -> set[str]:
+    return {name.removeprefix("body.") for name, p in backbone.named_parameters() if p.requires_grad}
+
+
 @pytest.mark.parametrize("frozen", [True, False])
-def test_frozen_norm_keeps_statistics_but_learns(frozen: bool) -> None:
+def test_frozen_norms_stay_as_they_were_loaded(frozen: bool) -> None:
     backbone = Backbone(name=NAME, frozen_norm=frozen)
     backbone.train()
     assert backbone.body.training
@@ -56,7 +47,8 @@ def test_frozen_norm_keeps_statistics_but_learns(frozen: bool) -> None:
     assert before
     assert all(torch.equal(a, b) == frozen for a, b in zip(before, after, strict=True))
     sum(f.sum() for f in features).backward()
-    assert all(norm.weight.grad is not None for norm in norms(backbone))
+    assert all((norm.weight.grad is None) == (norm.bias.grad is None) == frozen for norm in norms(backbone))
+    assert all(p.grad is not None for p in backbone.parameters() if p.ndim > 1)
 
 
 def test_evaluation_mode_passes_through_parents() -> None:
@@ -76,104 +68,83 @@ def test_unfit_network(name: str, reason: str) -> None:
         Backbone(name=name)
 
 
-def test_none_leaves_the_weights() -> None:
-    backbone = Backbone(name=NAME)
-    before = {key: tensor.clone() for key, tensor in backbone.body.state_dict().items()}
-    load_initial_weights(backbone, name=NAME, source="none")
-    assert same(backbone, before)
+@pytest.mark.parametrize("name", [NAME, "test_resnet", "test_convnext"])
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_last_features_at_a_chosen_stride(name: str, stride: int) -> None:
+    backbone = Backbone(name=name, strides=(stride,)).eval()
+    (features,) = backbone(torch.zeros(1, 3, 64, 96))
+    assert features.shape == (1, backbone.channels[0], 64 // stride, 96 // stride)
+    assert backbone.channels == Backbone(name=name).channels[-1:], "they are the network's deepest, whatever the stride"
 
 
-@pytest.mark.parametrize("renamed", [False, True])
-def test_weights_from_a_file(tmp_path: Path, renamed: bool) -> None:
-    state = state_of(1)
-    stored = {f"layer{i}" if renamed else key: tensor for i, (key, tensor) in enumerate(state.items())}
-    torch.save(stored, tmp_path / "weights.pth")
-    backbone = Backbone(name=NAME)
-    assert not same(backbone, state)
-    load_initial_weights(backbone, name=NAME, source=f"file:{tmp_path / 'weights.pth'}")
-    assert same(backbone, state)
+def test_dilation_keeps_the_weights_names_and_shapes() -> None:
+    shapes = [
+        {key: tensor.shape for key, tensor in Backbone(name=NAME, strides=strides).state_dict().items()}
+        for strides in ((4, 8, 16, 32), (8,))
+    ]
+    assert shapes[0] == shapes[1]
 
 
-def test_order_counts_where_names_do_not_fit(tmp_path: Path) -> None:
-    state = state_of(1)
-    shuffled = {f"layer{i}": state[key] for i, key in enumerate(reversed(state))}
-    torch.save(shuffled, tmp_path / "weights.pth")
-    with pytest.raises(UserError, match=r"weights\.pth are not those of test_efficientnet, by name or by order"):
-        load_initial_weights(Backbone(name=NAME), name=NAME, source=f"file:{tmp_path / 'weights.pth'}")
-
-
-def test_features_under_other_names_are_refused(tmp_path: Path) -> None:
-    """ConvNeXt's feature extractor renames its stages."""
-    torch.save(timm.create_model("test_convnext", pretrained=False).state_dict(), tmp_path / "weights.pth")
-    source = f"file:{tmp_path / 'weights.pth'}"
-    with pytest.raises(UserError, match=r"lack 'stem_0\.weight'"):
-        load_initial_weights(Backbone(name="test_convnext"), name="test_convnext", source=source)
+@pytest.mark.parametrize("name", ["test_vit", "vgg11"])
+def test_a_network_that_cannot_be_dilated(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^trunk\.output_stride=8: {name} cannot be dilated"):
+        Backbone(name=name, strides=(8,))
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("name", "stages", "frozen", "next_one"),
     [
-        (None, "does not exist"),
-        (b"", "not a file of torch.save"),
-        (b"PK\x03\x04 cut off", "not a file of torch.save"),
-        ({"state_dict": {"a": torch.zeros(1)}}, "no state dict"),
-        (torch.zeros(3), "no state dict"),
+        ("test_resnet", 1, ("conv1",), "layer1"),
+        ("test_resnet", 2, ("conv1", "layer1"), "layer2"),
+        (NAME, 1, ("conv_stem", "blocks.0"), "blocks.1"),
+        ("test_convnext", 1, ("stem_0", "stages_0"), "stages_1"),
     ],
 )
-def test_unusable_file(tmp_path: Path, content: Any, reason: str) -> None:
-    path = tmp_path / "weights.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-    with pytest.raises(UserError, match=rf"trunk\.weights.*weights\.pth .*{reason}"):
-        load_initial_weights(Backbone(name=NAME), name=NAME, source=f"file:{path}")
+def test_frozen_stages(name: str, stages: int, frozen: tuple[str, ...], next_one: str) -> None:
+    free, some = (learning(Backbone(name=name, frozen_norm=False, frozen_stages=n)) for n in (0, stages))
+    assert free == {key for key, _ in Backbone(name=name).body.named_parameters()}
+    for part in frozen:
+        assert any(key.startswith(f"{part}.") for key in free)
+        assert not any(key.startswith(f"{part}.") for key in some)
+    assert any(key.startswith(f"{next_one}.") for key in some)
 
 
-@pytest.mark.parametrize("source", ["", "imagnet", "file:", "package:", "url:http://x"])
-def test_unknown_source(source: str) -> None:
-    with pytest.raises(UserError, match="use imagenet, package:NAME, file:PATH or none"):
-        load_initial_weights(Backbone(name=NAME), name=NAME, source=source)
+def test_darknet_has_yolacts_levels() -> None:
+    found = Backbone(name="yolact_darknet53", strides=(8, 16, 32))(torch.rand(1, 3, 64, 96))
+    assert [tuple(feature.shape[1:]) for feature in found] == [(256, 8, 12), (512, 4, 6), (1024, 2, 3)]
 
 
-def test_weights_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "carries_weights"
-    (package / "inner").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    backbone, source = Backbone(name=NAME), "package:carries_weights"
-    with pytest.raises(UserError, match=r"0 \.pth files in it, one is needed"):
-        load_initial_weights(backbone, name=NAME, source=source)
-    state = state_of(2)
-    torch.save(state, package / "inner" / "weights.pth")
-    load_initial_weights(backbone, name=NAME, source=source)
-    assert same(backbone, state)
-    torch.save(state, package / "more.pth")
-    with pytest.raises(UserError, match=r"2 \.pth files in it"):
-        load_initial_weights(backbone, name=NAME, source=source)
+def test_deformable_convolutions_from_stride_8_on() -> None:
+    backbone = Backbone(name="test_resnet", deformable_every=1)
+    deformable = [name for name, module in backbone.body.named_modules() if isinstance(module, DeformableConv2d)]
+    assert deformable == ["layer2.0.conv2", "layer3.0.conv2", "layer4.0.conv2"]
 
 
-@pytest.mark.parametrize("name", ["no_such_thing", "no_such_thing.inner", "json.decoder.inner"])
-def test_missing_package(name: str) -> None:
-    with pytest.raises(UserError, match=rf"trunk\.weights=package:{name}: no such package is installed"):
-        load_initial_weights(Backbone(name=NAME), name=NAME, source=f"package:{name}")
+@pytest.mark.parametrize(
+    ("name", "strides"), [("test_efficientnet", (8, 16, 32)), ("resnet38", (8,)), ("yolact_darknet53", (8, 16, 32))]
+)
+def test_networks_without_bottlenecks_cannot_be_deformed(name: str, strides: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=rf"trunk\.deformable_every=1: {name} has none"):
+        Backbone(name=name, strides=strides, deformable_every=1)
 
 
-def test_imagenet_fits_networks_that_rename_their_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is downloaded here: timm is asked for random weights instead."""
-    create = timm.create_model
-    backbone = Backbone(name="test_convnext")
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **more: create(name, pretrained=False, **more))
-    before = backbone.body.state_dict()["stages_0.blocks.0.mlp.fc1.weight"].clone()
-    load_initial_weights(backbone, name="test_convnext", source="imagenet")
-    assert not torch.equal(backbone.body.state_dict()["stages_0.blocks.0.mlp.fc1.weight"], before)
+def test_too_many_frozen_stages() -> None:
+    with pytest.raises(UserError, match=r"^trunk\.frozen_stages=6: test_resnet has 5 stages$"):
+        Backbone(name="test_resnet", frozen_stages=6)
 
 
-def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*arguments: object, **more: object) -> None:
-        raise FileNotFoundError("Check your\nconnection")
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (16,)])
+def test_resnet38_has_one_stride(strides: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"has one stride, 8: set trunk\.output_stride=8 and trunk\.head=identity"):
+        Backbone(name="resnet38", strides=strides)
 
-    backbone = Backbone(name=NAME)
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match=r"^trunk\.weights=imagenet: timm cannot get .*: Check your connection$"):
-        load_initial_weights(backbone, name=NAME, source="imagenet")
+
+def test_resnet38_with_eps_frozen_parts() -> None:
+    with torch.device("meta"):
+        backbone = Backbone(name="resnet38", strides=(8,), frozen_norm=True, frozen_stages=2)
+    assert backbone.channels == (4096,)
+    blocks = {key.split(".")[0] for key in learning(backbone)}
+    assert blocks == {f"b{stage}" for stage in (3, 4, 5, 6, 7)} | {
+        *("b3_1", "b3_2", "b4_1", "b4_2", "b4_3", "b4_4", "b4_5", "b5_1", "b5_2")
+    }
+    assert not any("bn" in key for key in learning(backbone))

@@ -4,7 +4,7 @@ import torch
 from eps.nn.backbone import Backbone
 from eps.nn.fpn import FPN
 from eps.nn.prototype_head import PrototypeHead
-from eps.nn.trunk import Trunk
+from eps.nn.trunk import IdentityTrunk, Trunk
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +45,14 @@ def test_layout_in_memory_is_free(trunk: Trunk) -> None:
 def test_weights_lie_by_part(trunk: Trunk) -> None:
     """Stage 3 takes them over from stage 1 by these names."""
     assert {key.partition(".")[0] for key in trunk.state_dict()} == {"backbone", "fpn", "head"}
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+def test_identity_gives_the_last_features(stride: int) -> None:
+    trunk = IdentityTrunk(backbone=Backbone(name="test_resnet", strides=(stride,))).eval()
+    images = torch.randn(2, 3, 64, 96)
+    output = trunk(images)
+    assert output.levels == []
+    assert output.prototypes.shape == (2, trunk.prototypes, 64 // stride, 96 // stride)
+    assert torch.equal(output.prototypes, trunk.backbone(images)[-1])
+    assert {key.partition(".")[0] for key in trunk.state_dict()} == {"backbone"}

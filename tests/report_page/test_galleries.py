@@ -7,8 +7,8 @@ from PIL import Image
 
 from eps.data.artifacts import write_json, write_mask, write_scores
 from eps.data.layout import DatasetFolder
-from eps.data.truth import Truth
-from eps.engine.inference import Instances
+from eps.data.truth import TruthFolder
+from eps.engine.instances import Instances, no_instances
 from eps.report_page.galleries import spread, training_cards, validation_cards
 from eps.report_page.parts import Parts
 
@@ -19,7 +19,9 @@ NONE = Parts(
     pseudo_masks=None,
     crf_pseudo_masks=None,
     segmenter=None,
+    deeplab=None,
     truth_segmenter=None,
+    truth_deeplab=None,
 )
 
 
@@ -48,7 +50,7 @@ def test_photos_without_tags_fill_up() -> None:
 
 
 def test_a_photo_alone_makes_a_card(folder: DatasetFolder) -> None:
-    [card] = training_cards(NONE, folder, Truth(folder.root), ["a"])
+    [card] = training_cards(NONE, folder, TruthFolder(folder.root), ["a"])
     assert [picture.caption for picture in card.pictures] == ["photo"]
     assert (card.photo, [chip.text for chip in card.tags]) == ("a", ["cat"])
 
@@ -69,7 +71,7 @@ def test_a_card_has_all_that_there_is(folder: DatasetFolder, tmp_path: Path) -> 
             "crf_pseudo_masks": tmp_path / "run/crf/pseudo_masks",
         }
     )
-    [card] = training_cards(parts, folder, Truth(folder.root), ["a"])
+    [card] = training_cards(parts, folder, TruthFolder(folder.root), ["a"])
     assert [p.caption for p in card.pictures] == ["photo", "saliency", "CAM", "EPS", "EPS + CRF", "truth"]
     assert card.pictures[-1].alt == "truth, labels of a: dog"
 
@@ -81,7 +83,7 @@ def test_cam_is_drawn_at_its_best_threshold_where_its_maps_were_kept(folder: Dat
     parts = Parts(**{**vars(NONE), "cam_pseudo_masks": masks})
     for threshold, seen in ((0.4, "cat"), (0.6, "background alone")):
         write_json(tmp_path / "cam/evaluation/pseudo_masks.json", {"best_threshold": {"threshold": threshold}})
-        [card] = training_cards(parts, folder, Truth(folder.root), ["a"])
+        [card] = training_cards(parts, folder, TruthFolder(folder.root), ["a"])
         assert card.pictures[-1].alt == f"CAM, labels of a: {seen}"
 
 
@@ -91,8 +93,9 @@ def test_found_instances_are_named_with_scores_but_not_the_weak_ones(folder: Dat
         scores=torch.tensor([0.91, 0.1]),
         classes=torch.tensor([1, 0]),
         masks=torch.zeros(2, 30, 40, dtype=torch.bool),
+        mask_scores=torch.tensor([0.91, 0.1]),
     )
-    [card] = validation_cards(folder, Truth(folder.root), {"a": found})
+    [card] = validation_cards(folder, TruthFolder(folder.root), ["a"], {"a": found}, {})
     photo, drawn = card.pictures
     assert (photo.caption, drawn.caption) == ("photo", "segmenter")
     assert [chip.text for chip in drawn.chips] == ["dog 0.91"]
@@ -104,10 +107,20 @@ def test_nothing_found_is_said_and_truth_is_counted(folder: DatasetFolder) -> No
     semantic[:5, :5] = semantic[20:25, 20:25] = semantic[0:5, 30:35] = 1
     semantic[10:15, 10:15] = 2
     write_mask(folder.root / "SegmentationClass" / "a.png", semantic)
-    none = Instances(
-        torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 30, 40, dtype=torch.bool)
-    )
-    [card] = validation_cards(folder, Truth(folder.root), {"a": none})
+    none = no_instances(size=(30, 40), device=torch.device("cpu"))
+    [card] = validation_cards(folder, TruthFolder(folder.root), ["a"], {"a": none}, {})
     assert card.pictures[1].caption == "segmenter: nothing"
     assert card.pictures[1].alt == "instances that the segmenter finds in a: none"
     assert [chip.text for chip in card.pictures[2].chips] == ["cat (3)", "dog"]
+
+
+def test_labels_of_deeplab_are_drawn_beside_instances_or_alone(folder: DatasetFolder) -> None:
+    none = no_instances(size=(30, 40), device=torch.device("cpu"))
+    labels = np.zeros((30, 40), dtype=np.uint8)
+    labels[:5] = 2
+    truth = TruthFolder(folder.root)
+    [both] = validation_cards(folder, truth, ["a"], {"a": none}, {"a": labels})
+    assert [picture.caption for picture in both.pictures] == ["photo", "segmenter: nothing", "DeepLab"]
+    assert both.pictures[2].alt == "DeepLab, labels of a: dog"
+    [alone] = validation_cards(folder, truth, ["a"], {}, {"a": labels})
+    assert [picture.caption for picture in alone.pictures] == ["photo", "DeepLab"]

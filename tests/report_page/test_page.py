@@ -22,7 +22,9 @@ NO_PARTS = Parts(
     pseudo_masks=None,
     crf_pseudo_masks=None,
     segmenter=None,
+    deeplab=None,
     truth_segmenter=None,
+    truth_deeplab=None,
 )
 BARE = Page(
     name="a<b>",

@@ -11,7 +11,9 @@ from eps.report_page.parts import find_parts, read_evaluation, read_manifest, re
 MASKS = {"config": {"crf": "none"}}
 REFINED = {"config": {"crf": "pydensecrf"}}
 FROM_TAGS = {"config": {"supervision": "pseudo"}}
-FROM_TRUTH = {"config": {"supervision": "truth"}}
+FROM_TRUTH = {"config": {"kind": "yolact", "supervision": "truth"}}
+DEEPLAB = {"config": {"kind": "deeplab", "supervision": "pseudo"}}
+DEEPLAB_FROM_TRUTH = {"config": {"kind": "deeplab", "supervision": "truth"}}
 
 
 def locate_in(run: Path, **manifests: Any) -> Callable[[str], Path]:
@@ -33,9 +35,12 @@ def test_every_part_is_found_in_its_place(tmp_path: Path) -> None:
         pseudo_masks=MASKS,
         crf__pseudo_masks=REFINED,
         segmenter=FROM_TAGS,
+        deeplab__segmenter=DEEPLAB,
         truth__segmenter=FROM_TRUTH,
     )
-    found = {name: folder.relative_to(tmp_path).as_posix() for name, folder in vars(find_parts(locate)).items()}
+    parts = vars(find_parts(locate))
+    assert parts.pop("truth_deeplab") is None
+    found = {name: folder.relative_to(tmp_path).as_posix() for name, folder in parts.items()}
     assert found == {
         "cam_classifier": "cam/classifier",
         "cam_pseudo_masks": "cam/pseudo_masks",
@@ -43,6 +48,7 @@ def test_every_part_is_found_in_its_place(tmp_path: Path) -> None:
         "pseudo_masks": "pseudo_masks",
         "crf_pseudo_masks": "crf/pseudo_masks",
         "segmenter": "segmenter",
+        "deeplab": "deeplab/segmenter",
         "truth_segmenter": "truth/segmenter",
     }
 
@@ -54,6 +60,12 @@ def test_a_run_of_its_own_with_crf_and_truth_is_not_taken_for_the_plain_one(tmp_
     parts = find_parts(locate)
     assert (parts.pseudo_masks, parts.segmenter) == (None, None)
     assert (parts.crf_pseudo_masks, parts.truth_segmenter) == (tmp_path / "pseudo_masks", tmp_path / "segmenter")
+
+
+def test_a_deeplab_is_not_taken_for_ours_wherever_it_lies(tmp_path: Path) -> None:
+    parts = find_parts(locate_in(tmp_path, segmenter=DEEPLAB, truth__segmenter=DEEPLAB_FROM_TRUTH))
+    assert (parts.segmenter, parts.truth_segmenter) == (None, None)
+    assert (parts.deeplab, parts.truth_deeplab) == (tmp_path / "segmenter", tmp_path / "truth/segmenter")
 
 
 def test_a_folder_without_manifest_is_not_finished(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eps.data.palette import class_color
 from eps.report_page.pictures import (
     SIDE,
     class_chip,
-    class_color,
     paint_instances,
     paint_labels,
     paint_logits,

@@ -6,9 +6,10 @@ import pytest
 
 from eps.data.artifacts import write_json
 from eps.report_page.parts import Parts
-from eps.report_page.rows import Row, Splits, gather_rows, seconds_of, summary, supervision_ratio
+from eps.report_page.rows import Row, Splits, gather_rows, own_segmenter, seconds_of, summary, supervision_ratio
 
 SPLITS = Splits(train="train", val="val", also=("shift",))
+ROWS = ["cam", "eps", "eps_crf", "segmenter", "deeplab", "segmenter_truth", "deeplab_truth"]
 NOTHING = dict.fromkeys(
     (
         "cam_classifier",
@@ -17,7 +18,9 @@ NOTHING = dict.fromkeys(
         "pseudo_masks",
         "crf_pseudo_masks",
         "segmenter",
+        "deeplab",
         "truth_segmenter",
+        "truth_deeplab",
     )
 )
 
@@ -44,7 +47,7 @@ def rows_of(**parts: Path) -> dict[str, Row]:
 
 def test_without_artifacts_every_row_is_there_and_knows_nothing() -> None:
     rows = rows_of()
-    assert list(rows) == ["cam", "eps", "eps_crf", "segmenter", "segmenter_truth"]
+    assert list(rows) == ROWS
     for row in rows.values():
         assert not row.made
         assert row.miou == {"train": None, "val": None, "shift": None}
@@ -93,6 +96,20 @@ def test_supervision_ratio(tmp_path: Path, ours: float, full: float | None, rati
     assert supervision_ratio(list(rows_of(**parts).values())) == ratio
 
 
+def test_supervision_ratio_is_of_one_kind_of_segmenter(tmp_path: Path) -> None:
+    """Ours where it is scored, else DeepLab's."""
+    truth = artifact(tmp_path / "truth" / "segmenter", 1, splits={"val": scores(80.0)})
+    deeplab = artifact(tmp_path / "deeplab" / "segmenter", 1, splits={"val": scores(40.0)})
+    alone = list(rows_of(deeplab=deeplab, truth_deeplab=truth).values())
+    assert supervision_ratio(alone) == 0.5
+    assert own_segmenter(alone).label == "DeepLab"
+    assert supervision_ratio(list(rows_of(deeplab=deeplab, truth_segmenter=truth).values())) is None
+    segmenter = artifact(tmp_path / "segmenter", 1, splits={"val": scores(60.0)})
+    both = list(rows_of(segmenter=segmenter, deeplab=deeplab, truth_segmenter=truth).values())
+    assert supervision_ratio(both) == 0.75
+    assert own_segmenter(both).label == "segmenter"
+
+
 def test_summary_has_every_key_and_only_numbers_that_json_knows(tmp_path: Path) -> None:
     nan = float("nan")
     masks = artifact(tmp_path / "pseudo_masks", 3.5, splits={"train": scores(70.0, nan, nan)})
@@ -107,7 +124,7 @@ def test_summary_has_every_key_and_only_numbers_that_json_knows(tmp_path: Path) 
         "leakage": None,
         "ap50": None,
     }
-    assert set(content["rows"]) == {"cam", "eps", "eps_crf", "segmenter", "segmenter_truth"}
+    assert set(content["rows"]) == set(ROWS)
     assert content["seconds"] == {"pseudo_masks": 3.5, "report": 1.0, "total": 4.5}
     assert (content["supervision_ratio"], content["peak_rss_mb"]) == (None, 99.0)
 

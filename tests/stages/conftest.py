@@ -2,12 +2,16 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from eps import build, pseudo_masks, train_cls, train_seg
 from eps.cli import call, compose
@@ -66,7 +70,8 @@ def run_stages() -> Run:
 
 
 def run_on_folder(run: Callable[[Config], Result], root: Path, run_dir: Path, *overrides: str) -> None:
-    call(run, "experiment=tiny", "data=folder", f"data.root={root}", f"run_dir={run_dir}", *overrides)
+    index = f"data.index={root}.index"
+    call(run, "experiment=tiny", "data=folder", f"data.root={root}", index, f"run_dir={run_dir}", *overrides)
 
 
 def all_training(cfg: Config) -> Result:
@@ -90,6 +95,27 @@ def contents() -> Callable[[Path], Contents]:
         }
 
     return of
+
+
+class _SmallFeatures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 16, 5, stride=8, padding=2), nn.BatchNorm2d(16), nn.ReLU())
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"out": self.layers(images)}
+
+
+def _small_deeplab(*, weights: None, weights_backbone: None, num_classes: int) -> SimpleNamespace:
+    return SimpleNamespace(backbone=_SmallFeatures(), classifier=DeepLabHead(16, num_classes))
+
+
+@pytest.fixture(scope="module")
+def quick_deeplab() -> Iterator[None]:
+    """In place of DeepLab's ResNet a single convolution; torchvision's head."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eps.models.spec.deeplabv3_resnet50", _small_deeplab)
+        yield
 
 
 @pytest.fixture

@@ -71,11 +71,11 @@ def test_another_process_makes_the_same(
 def interrupting(criterion: Callable[..., Any], *, at: int, after: bool) -> Callable[..., Any]:
     """Ctrl-C at a step: before the step's work, or pressed in the middle of it."""
 
-    def wrapped(*arguments: Any) -> Any:
+    def wrapped(*arguments: Any, **settings: Any) -> Any:
         step = arguments[-1]
         if step == at and not after:
             raise KeyboardInterrupt
-        losses = criterion(*arguments)
+        losses = criterion(*arguments, **settings)
         if step == at:
             signal.raise_signal(signal.SIGINT)
         return losses
@@ -84,7 +84,10 @@ def interrupting(criterion: Callable[..., Any], *, at: int, after: bool) -> Call
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("verb", "artifact", "at"), [(train_cls, "classifier", 2), (train_seg, "segmenter", 1)])
+@pytest.mark.parametrize(
+    ("verb", "artifact", "criterion", "at"),
+    [(train_cls, "classifier", "_criterion", 2), (train_seg, "segmenter", "instance_losses", 1)],
+)
 def test_interrupted_training_goes_on_to_the_same_weights(
     finished: Path,
     dataset: Path,
@@ -93,6 +96,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
     verb: ModuleType,
     artifact: str,
+    criterion: str,
     at: int,
     after: bool,
 ) -> None:
@@ -101,19 +105,19 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     arguments = ("experiment=tiny", f"data.root={dataset}", f"run_dir={run}", "runtime.checkpoint_every=100")
     state = run / f"{artifact}.resume.pt"
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "_criterion", interrupting(verb._criterion, at=at, after=after))
+        patch.setattr(verb, criterion, interrupting(getattr(verb, criterion), at=at, after=after))
         with pytest.raises(KeyboardInterrupt):
             call(verb.run, *arguments)
     assert not (run / artifact).exists()
     assert torch.load(state, weights_only=True)["step"] == at + after
     steps: list[int] = []
-    criterion = verb._criterion
+    original = getattr(verb, criterion)
 
-    def counting(*given: Any) -> Any:
+    def counting(*given: Any, **settings: Any) -> Any:
         steps.append(given[-1])
-        return criterion(*given)
+        return original(*given, **settings)
 
-    monkeypatch.setattr(verb, "_criterion", counting)
+    monkeypatch.setattr(verb, criterion, counting)
     call(verb.run, *arguments)
     assert steps == list(range(at + after, 4 if artifact == "classifier" else 2))
     assert of(artifact, contents(run)) == of(artifact, contents(finished))
@@ -135,3 +139,19 @@ def test_state_of_another_recipe_is_not_taken_up(
     assert (tmp_path / "classifier.resume.pt").is_file()
     call(train_cls.run, *arguments)
     assert contents(tmp_path) == of("classifier", contents(finished))
+
+
+def test_dropout_goes_on_where_it_was_interrupted(
+    finished: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_deeplab: None
+) -> None:
+    """DeepLab's head draws at random in every step."""
+    common = ("experiment=tiny", "segmenter=deeplab", f"data.root={dataset}", f"run_dir={finished}")
+    arguments = (*common, "runtime.checkpoint_every=100")
+    call(train_seg.run, *arguments, f"out_dir={tmp_path / 'whole'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(train_seg, "semantic_losses", interrupting(train_seg.semantic_losses, at=1, after=False))
+        with pytest.raises(KeyboardInterrupt):
+            call(train_seg.run, *arguments, f"out_dir={tmp_path / 'halves'}")
+    call(train_seg.run, *arguments, f"out_dir={tmp_path / 'halves'}")
+    whole, halves = (tmp_path / run / "segmenter" / "model.safetensors" for run in ("whole", "halves"))
+    assert whole.read_bytes() == halves.read_bytes()

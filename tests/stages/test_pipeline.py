@@ -14,17 +14,19 @@ from pycocotools.coco import COCO
 from safetensors import safe_open
 
 import eps
-from eps import evaluate, prepare, pseudo_masks, train_cls, train_seg
+from eps import evaluate, predict, prepare, pseudo_masks, train_cls, train_seg
 from eps.cli import call
 from eps.data.artifacts import read_json, read_mask, read_scores, write_json, write_mask
 from eps.data.layout import DatasetFolder
 from eps.data.palette import voc_palette
 from eps.data.railroad import CLASSES
 from eps.engine.checkpoint import load_classifier
+from eps.metrics.boundary import boundary_counts
 from eps.models.spec import ClassifierSpec, SegmenterSpec, from_json
 from eps.schema import Result
 from stages import stage1, stage2, stage3
 
+pytestmark = pytest.mark.slow
 VERBS = {"classifier": train_cls, "pseudo_masks": pseudo_masks, "segmenter": train_seg}
 
 
@@ -276,7 +278,7 @@ def test_changed_data_are_not_skipped(
 
 
 def test_stored_scores_and_the_best_threshold(own_run: Path, dataset: Path) -> None:
-    arguments = tiny(dataset, own_run, "pseudo_masks.save_scores=true", "evaluate.best_threshold=true")
+    arguments = tiny(dataset, own_run, "pseudo_masks.save_scores=true", "evaluate=thresholds")
     call(pseudo_masks.run, *arguments)
     scores = read_scores(own_run / "pseudo_masks" / "scores" / "train_00000.npz")
     tags = DatasetFolder.open(dataset).tags("train_00000")
@@ -290,6 +292,50 @@ def test_stored_scores_and_the_best_threshold(own_run: Path, dataset: Path) -> N
     assert best["miou"] == max(best["curve"].values()) == best["curve"][str(best["threshold"])]
     threshold = manifest(own_run, "pseudo_masks")["threshold"]
     assert best["curve"][str(threshold)] == pytest.approx(content["splits"]["train"]["miou"])
+    assert "oracle" in best["note"]
+    agreement = manifest(own_run, "pseudo_masks")["threshold_curve"]
+    assert list(best["agreement"].values()) == pytest.approx([100 * value for value in agreement])
+    with Image.open(result.path.with_name("pseudo_masks_thresholds.png")) as picture:
+        assert min(picture.size) > 400
+
+
+def test_own_thresholds_and_no_saliency(own_run: Path, own_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each map is read once for all thresholds, and once more at the best of them."""
+    arguments = tiny(own_dataset, own_run, "data=folder", "pseudo_masks.threshold=0.3")
+    (own_dataset / "SALImages" / "train_00003.png").unlink()
+    call(pseudo_masks.run, *arguments, "pseudo_masks.save_scores=true")
+    read: list[Path] = []
+    monkeypatch.setattr(evaluate, "read_scores", lambda path: read.append(path) or read_scores(path))
+    result = call(evaluate.run, *arguments, "evaluate.thresholds=[0.12,0.3,0.5,0.7]")
+    assert len(read) == 2 * len(set(read)) == 24
+    content = read_json(result.path)
+    best = content["best_threshold"]
+    assert list(best["curve"]) == ["0.12", "0.3", "0.5", "0.7"]
+    assert best["agreement"] is None
+    assert best["curve"]["0.3"] == content["splits"]["train"]["miou"]
+
+
+def test_confusion_and_boundaries_of_a_run(finished: Path, dataset: Path, tmp_path: Path) -> None:
+    """m_kc of chosen pairs and the edges of all foreground, counted anew from the files."""
+    pair = f"evaluate.pairs=[[{CLASSES[1]},{CLASSES[0]}]]"
+    arguments = tiny(dataset, finished, f"out_dir={tmp_path}", pair, "evaluate.boundary_tolerance=1.5")
+    scores = read_json(call(evaluate.run, *arguments).path)["splits"]["train"]
+    false = right = 0
+    counts = np.zeros(4, dtype=int)
+    for photo in DatasetFolder.open(dataset).ids("train"):
+        made = read_mask(finished / "pseudo_masks" / "masks" / f"{photo}.png")
+        true = read_mask(dataset / "SegmentationClass" / f"{photo}.png")
+        false += ((true == 1) & (made == 2)).sum()
+        right += ((true == 2) & (made == 2)).sum()
+        counts += boundary_counts(made, true, tolerance=1.5)
+    ratio = pytest.approx(false / right) if right else None
+    expected = {"false_positive": false, "true_positive": right, "confusion_ratio": ratio}
+    assert scores["pairs"] == [{"target": CLASSES[1], "coincident": CLASSES[0], **expected}]
+    assert false + right > 0
+    boundary = scores["boundary"]
+    assert boundary["precision"] == pytest.approx(100 * counts[0] / counts[1])
+    assert boundary["recall"] == pytest.approx(100 * counts[2] / counts[3])
+    assert 0 < boundary["f1"] < 100
 
 
 def test_stored_scores_are_used_again(
@@ -305,7 +351,7 @@ def test_stored_scores_are_used_again(
     assert not (own_run / "pseudo_masks" / "scores").exists()
 
 
-@pytest.mark.parametrize("module", [stage1, stage2, stage3, *VERBS.values(), prepare, evaluate])
+@pytest.mark.parametrize("module", [stage1, stage2, stage3, *VERBS.values(), prepare, evaluate, predict])
 def test_everything_has_a_command_line(module: ModuleType) -> None:
     assert callable(module.main)
     assert module.__doc__

@@ -1,0 +1,98 @@
+"""Published weights that training starts a backbone from."""
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import timm
+from torch import Tensor
+
+from eps.checkpoints.mxnet import read_params, resnet38_state
+from eps.checkpoints.yolact import backbone_state
+from eps.errors import UserError
+from eps.nn.backbone import RESNET38, YOLACT_DARKNET53, Backbone
+from eps.nn.deformable import added_keys
+from eps.nn.weights import fitted, read_state_dict
+
+
+def load_initial_weights(backbone: Backbone, *, name: str, source: str) -> None:
+    """Start a backbone from published weights, in place.
+
+    `source` is `imagenet` (timm downloads them), `package:NAME` (an installed Python package that carries one .pth
+    file), `file:PATH` (a state dict), `mxnet:PATH` (MXNet's .params, for resnet38) or `none`. A state dict of another
+    naming is accepted if it is that of a released YOLACT's backbone, or if its tensors stand in timm's order with
+    timm's shapes. What a deformable convolution has beyond a plain one stays. Raises `UserError` where they do not fit.
+    """
+    if source != "none":
+        own = backbone.body.state_dict()
+        added = added_keys(backbone.body)
+        wanted = {key: tensor for key, tensor in own.items() if key not in added}
+        state = _initial_state(name, source, wanted=wanted)
+        fit = fitted(state, wanted, source=f"trunk.weights={source} for {name}", exactly=False)
+        backbone.body.load_state_dict(own | fit)
+
+
+def _initial_state(name: str, source: str, *, wanted: Iterable[str]) -> Mapping[str, Tensor]:
+    kind, _, where = source.partition(":")
+    if kind == "imagenet":
+        return _downloaded_state(name)
+    if kind == "mxnet" and where:
+        return _mxnet_state(Path(where), name=name)
+    if kind in ("package", "file") and where:
+        return _file_state(_packaged_weights(where) if kind == "package" else Path(where), name=name, wanted=wanted)
+    raise UserError(f"trunk.weights={source!r} is not known: use imagenet, package:NAME, file:PATH, mxnet:PATH or none")
+
+
+def _downloaded_state(name: str) -> Mapping[str, Tensor]:
+    if name in (RESNET38, YOLACT_DARKNET53):
+        other = "mxnet:PATH or file:PATH" if name == RESNET38 else "file:PATH"
+        raise UserError(f"trunk.weights=imagenet: timm has no {name}; use {other}")
+    try:
+        body = timm.create_model(name, features_only=True, pretrained=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"trunk.weights=imagenet: timm cannot get the weights of {name}: {reason}") from error
+    state: Mapping[str, Tensor] = body.state_dict()
+    return state
+
+
+def _mxnet_state(path: Path, *, name: str) -> Mapping[str, Tensor]:
+    if name != RESNET38:
+        raise UserError(f"trunk.weights=mxnet:{path}: only trunk.backbone=resnet38 starts from MXNet's weights")
+    return resnet38_state(read_params(path))
+
+
+def _packaged_weights(package: str) -> Path:
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # it imports what stands before the last dot
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"trunk.weights=package:{package}: no such package is installed; install it, or choose none")
+    files = sorted(f for root in spec.submodule_search_locations for f in Path(root).rglob("*.pth"))
+    if len(files) != 1:
+        raise UserError(f"trunk.weights=package:{package}: {len(files)} .pth files in it, one is needed; use file:PATH")
+    return files[0]
+
+
+def _file_state(path: Path, *, name: str, wanted: Iterable[str]) -> Mapping[str, Tensor]:
+    loaded = read_state_dict(path, setting="trunk.weights")
+    if released := backbone_state(loaded, wanted):
+        return released
+    named = {key for key in wanted if not key.endswith(".num_batches_tracked")} <= set(loaded)
+    if named or name in (RESNET38, YOLACT_DARKNET53):
+        return loaded
+    return _by_timms_order(loaded, path, name=name)
+
+
+def _by_timms_order(loaded: Mapping[str, Tensor], path: Path, *, name: str) -> Mapping[str, Tensor]:
+    wanted = timm.create_model(name, pretrained=False).state_dict()
+    if set(wanted) <= set(loaded):
+        return loaded
+    if _shapes(loaded.values()) != _shapes(wanted.values()):
+        raise UserError(f"trunk.weights: the tensors of {path.name} are not those of {name}, by name or by order")
+    return dict(zip(wanted, loaded.values(), strict=True))
+
+
+def _shapes(tensors: Iterable[Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(t.shape) for t in tensors]

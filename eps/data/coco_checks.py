@@ -1,0 +1,159 @@
+"""What is wrong with a json of COCO's format, annotation by annotation, in words that say what to do."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pycocotools import mask as coco_mask
+
+from eps.data.artifacts import read_json
+from eps.data.coco_segmentation import checked_segmentation
+
+EXAMPLES = 5
+OUTSIDE = 2.0
+"""Pixels that a box may stick out of its photo: annotators' tools round."""
+
+
+class CocoFaults(NamedTuple):
+    """Faults must be mended; notes tell of what is left out."""
+
+    faults: list[str]
+    notes: list[str]
+
+
+def coco_faults(path: Path) -> CocoFaults:
+    """Check categories, photos and annotations of a json; every kind of fault is one line with examples.
+
+    Raises `UserError` for a file that is no json.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        return CocoFaults([f"{path} is a list, as results are: it needs images, annotations and categories"], [])
+    lists = {key: content.get(key) for key in ("images", "annotations", "categories")}
+    if lacking := [key for key, rows in lists.items() if not _are_records(rows)]:
+        return CocoFaults([f"{path} has no list of records {lacking[0]!r}: COCO's format needs it"], [])
+    images, annotations, categories = (list(rows or []) for rows in lists.values())
+    faults = [f"{path}: {fault}" for fault in (*_category_faults(categories), *_image_faults(images))]
+    found = _annotation_faults(annotations, images, categories)
+    return CocoFaults(
+        faults + [f"{path}: {line}" for line in _told(found.faults)], [f"{path}: {line}" for line in _told(found.notes)]
+    )
+
+
+class _Found(NamedTuple):
+    """By kind, the annotations that have it."""
+
+    faults: dict[str, list[str]]
+    notes: dict[str, list[str]]
+
+
+def _are_records(rows: Any) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)
+
+
+def _category_faults(categories: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not categories:
+        yield "there are no categories: list each class as {id, name}"
+    for key in ("id", "name"):
+        if lacking := sum(key not in category for category in categories):
+            yield f"{lacking} categories have no {key}"
+        counts = Counter(str(category.get(key)) for category in categories)
+        for value in [value for value, count in counts.items() if count > 1]:
+            yield f"{counts[value]} categories have the {key} {value!r}: each needs its own"
+
+
+def _image_faults(images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not images:
+        yield "there are no images"
+    for key in ("id", "file_name", "height", "width"):
+        lacking = [str(image.get("file_name", image.get("id"))) for image in images if key not in image]
+        if lacking:
+            yield f"{len(lacking)} images have no {key}: {_some(lacking)}"
+    for key, (fits, meant) in _VALUES.items():
+        odd = [str(image.get("file_name")) for image in images if key in image and not fits(image[key])]
+        if odd:
+            yield f"the {key} of {len(odd)} images is {meant}: {_some(odd)}"
+    for key in ("id", "file_name"):
+        twice = [value for value, n in Counter(str(image.get(key)) for image in images).items() if n > 1]
+        if twice:
+            yield f"{len(twice)} times the same {key} in images: {_some(twice)}"
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+_VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (_is_id, "neither a whole number nor text"),
+    "file_name": (lambda value: isinstance(value, str), "no text"),
+    "height": (_is_size, "no positive whole number"),
+    "width": (_is_size, "no positive whole number"),
+}
+"""What a photo's values must be, and what they are where they are not."""
+
+
+def _annotation_faults(
+    annotations: Sequence[Mapping[str, Any]],
+    images: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+) -> _Found:
+    photos = {image["id"]: image for image in images if _is_id(image.get("id"))}
+    known = {category["id"] for category in categories if _is_id(category.get("id"))}
+    found = _Found(defaultdict(list), defaultdict(list))
+    seen: set[str] = set()
+    for annotation in annotations:
+        name = str(annotation.get("id"))
+        if name in seen:
+            found.faults["an id that another annotation has: number them anew"].append(name)
+        seen.add(name)
+        category, number = annotation.get("category_id"), annotation.get("image_id")
+        if not _is_id(category) or category not in known:
+            hint = "; ids of categories begin at 1 there, not at 0" if category == 0 else ""
+            found.faults[f"category_id {category!r}, which no category has{hint}"].append(name)
+        photo = photos.get(number) if _is_id(number) else None
+        if photo is None:
+            found.faults["an image_id that no image has"].append(name)
+        elif _is_size(photo.get("height")) and _is_size(photo.get("width")):
+            _check_shape(annotation, photo, name, found)
+    return found
+
+
+def _check_shape(annotation: Mapping[str, Any], photo: Mapping[str, Any], name: str, found: _Found) -> None:
+    """Box and segmentation of one annotation."""
+    height, width = photo["height"], photo["width"]
+    name = f"{name} ({photo.get('file_name')})"
+    box = annotation.get("bbox")
+    if isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box):
+        x, y, w, h = box
+        if w <= 0 or h <= 0:
+            found.notes["a box without area"].append(name)
+        if x < -OUTSIDE or y < -OUTSIDE or x + w > width + OUTSIDE or y + h > height + OUTSIDE:
+            swapped = x + w <= height + OUTSIDE and y + h <= width + OUTSIDE
+            hint = "height and width of the photo may have been swapped" if swapped else "boxes are x, y, width, height"
+            found.faults[f"a box outside its photo; {hint}"].append(name)
+    elif box is not None:
+        found.faults["a bbox that is not four numbers [x, y, width, height]"].append(name)
+    if "segmentation" not in annotation:
+        found.faults["no segmentation: masks are needed, boxes alone are not enough"].append(name)
+        return
+    try:
+        rle = checked_segmentation(annotation["segmentation"], height=height, width=width)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        found.faults[f"a segmentation that cannot be read: {error}"].append(name)
+        return
+    if rle is None or coco_mask.area(rle) == 0:
+        found.notes["a mask without a pixel, which is left out"].append(name)
+
+
+def _told(found: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{len(names)} annotations have {fault}: {_some(names)}" for fault, names in found.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else ""
+    return ", ".join(names[:EXAMPLES]) + rest

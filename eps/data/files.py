@@ -1,0 +1,45 @@
+"""Which files a folder holds, whatever the case of their suffixes: looked up once, not probed for."""
+
+import os
+from collections.abc import Iterator, Sequence, Set
+from pathlib import Path, PurePosixPath
+from unicodedata import category
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def files_by_id(folder: Path, suffixes: Sequence[str], *, without: Sequence[Path] = ()) -> dict[str, Path]:
+    """The files in and below a folder that have one of these lower-case suffixes in any case, by id; none without it.
+
+    An id is the path below the folder, with slashes and without the suffix. Of files with the same id that counts
+    whose suffix comes first. Folders in `without` and what is hidden are passed over.
+    """
+    ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
+    found: dict[str, tuple[int, str]] = {}
+    for name in _names(folder, {str(path) for path in without}):
+        photo, suffix = os.path.splitext(name)
+        rank = ranks.get(suffix.lower())
+        if rank is not None:
+            found[photo] = min(found.get(photo, (rank, name)), (rank, name))
+    return {photo: folder / name for photo, (_, name) in sorted(found.items())}
+
+
+def id_of(file: str) -> str:
+    """The id of a photo's file: its name with slashes, without the suffix."""
+    return str(PurePosixPath(file).with_suffix("")) if PurePosixPath(file).name else file
+
+
+def is_safe(photo: str) -> bool:
+    """Whether an id names a file below a folder: no way up or out, nothing that no file name should hold."""
+    parts = photo.split("/")
+    odd = any(category(character) in ("Cc", "Cs") for character in photo)  # control characters, lone surrogates
+    return not odd and "\\" not in photo and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
+
+
+def _names(folder: Path, without: Set[str]) -> Iterator[str]:
+    """What lies in and below a folder, relative to it: as texts, because paths are slow and there may be 100,000."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and os.path.join(place, name) not in without]
+        below = os.path.relpath(place, folder).replace(os.sep, "/")
+        prefix = "" if below == "." else f"{below}/"
+        yield from (prefix + name for name in names if not name.startswith("."))

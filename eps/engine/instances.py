@@ -1,0 +1,90 @@
+"""What a segmenter found in a photo, and the forms that other programs take it in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Integer, UInt8
+from PIL import Image
+from torch import Tensor
+
+from eps.data.prediction_files import coco_category_ids, coco_results
+from eps.engine.drawing import draw_instances
+from eps.errors import UserError
+from eps.ops.polygons import polygons
+
+if TYPE_CHECKING:
+    from supervision import Detections
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Instances:
+    """What a segmenter found in one photo, best first. `boxes, scores, classes, masks = instances` unpacks it."""
+
+    boxes: Float[Tensor, "n 4"]
+    """Pixels, xyxy."""
+    scores: Float[Tensor, " n"]
+    classes: Integer[Tensor, " n"]
+    """From 0: numbers in `class_names`."""
+    masks: Bool[Tensor, "n H W"]
+    """At the photo's size."""
+    mask_scores: Float[Tensor, " n"]
+    """With a mask-IoU net (YOLACT++) the score times the IoU that it predicts of the mask, else the score."""
+    class_names: tuple[str, ...] = ()
+    """Of every class that the segmenter knows."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.boxes, self.scores, self.classes, self.masks))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class name of each instance; its number where names are not known."""
+        return tuple(self.class_names[c] if self.class_names else str(c) for c in self.classes.tolist())
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """Entries of a results file of COCO's: category ids (COCO's own for its 80 classes, else class + 1), RLE masks.
+
+        The score is that of the mask.
+        """
+        known = self.class_names or tuple(str(c) for c in range(max(self.classes.tolist(), default=-1) + 1))
+        parts = (part.cpu().numpy() for part in (self.boxes, self.mask_scores, self.classes, self.masks))
+        return coco_results(image_id, *parts, category_ids=coco_category_ids(known))
+
+    def to_polygons(self) -> list[list[Float[np.ndarray, "p 2"]]]:
+        """The outlines of each instance's mask, one a part, as corners x, y in pixels; see `eps.ops.polygons`."""
+        return [polygons(mask.cpu().numpy()) for mask in self.masks]
+
+    def to_supervision(self) -> "Detections":
+        """As `supervision.Detections`, names in `data["class_name"]`. Raises `UserError` where it is not installed."""
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise UserError("to_supervision() needs the package supervision: pip install supervision") from error
+        boxes, scores, classes, masks = (part.cpu().numpy() for part in self)
+        names = np.array(self.names, dtype=np.str_)
+        return Detections(xyxy=boxes, mask=masks, confidence=scores, class_id=classes, data={"class_name": names})
+
+    def draw(self, image: Image.Image | UInt8[np.ndarray, "H W 3"]) -> Image.Image:
+        """The photo under its instances: masks, outlines, boxes, names and scores.
+
+        Raises `ValueError` where the photo has another size than the masks.
+        """
+        photo = image.convert("RGB") if isinstance(image, Image.Image) else Image.fromarray(image)
+        boxes, _, classes, masks = (part.cpu().numpy() for part in self)
+        pairs = zip(self.names, self.mask_scores.tolist(), strict=True)
+        labels = [f"{name} {score:.2f}" for name, score in pairs]
+        return draw_instances(photo, boxes=boxes, classes=classes, masks=masks, labels=labels)
+
+
+def no_instances(*, size: tuple[int, int], device: torch.device, class_names: tuple[str, ...] = ()) -> Instances:
+    """Nothing found in a photo of `size` (height, width)."""
+    return Instances(
+        boxes=torch.zeros((0, 4), device=device),
+        scores=torch.zeros(0, device=device),
+        classes=torch.zeros(0, dtype=torch.long, device=device),
+        masks=torch.zeros((0, *size), dtype=torch.bool, device=device),
+        mask_scores=torch.zeros(0, device=device),
+        class_names=class_names,
+    )

@@ -1,0 +1,108 @@
+"""A segmenter that `eps.export` wrote as an ONNX file, with the output of the model that it was made of."""
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from eps.engine.exported import FORMAT, INPUT, OUTPUTS, SEMANTIC, Description
+from eps.engine.onnx_export import SILENT
+from eps.errors import UserError
+from eps.models.segmenter import SegmenterOutput
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CUDA = "CUDAExecutionProvider"
+
+
+class OnnxSegmenter(nn.Module):
+    """An exported network in onnxruntime: called as a `Segmenter` is, tensors in and out on the CPU.
+
+    Where the file has no output `semantic`, that of the result has neither height nor width. `has_semantic` says so.
+    """
+
+    mask_iou = None
+    """Not exported: masks have their boxes' scores."""
+
+    def __init__(self, *, session: "onnxruntime.InferenceSession", description: Description) -> None:
+        super().__init__()
+        self.session = session
+        self.description = description
+        self.has_semantic = SEMANTIC in description.outputs
+        self._mean = torch.tensor(description.mean).view(3, 1, 1)
+        self._std = torch.tensor(description.std).view(3, 1, 1)
+        self._anchors = torch.tensor(description.anchors)
+
+    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        """Photos in 0..1 (RGB) -> what `forward` takes."""
+        return (photos - self._mean) / self._std
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> SegmenterOutput:
+        pixels = images.contiguous().numpy()
+        single = self.description.batch != "dynamic"
+        runs = [self._run(part) for part in (np.split(pixels, len(pixels)) if single else [pixels])]
+        found = {name: torch.cat([run[name] for run in runs]) for name in self.description.outputs}
+        return SegmenterOutput(
+            offsets=found["loc"],
+            logits=found["conf"].clamp(min=torch.finfo(torch.float32).tiny).log(),  # their softmax is `conf` again
+            coefficients=found["mask"],
+            prototypes=found["proto"].permute(0, 3, 1, 2),
+            semantic=self._semantic(found),
+            anchors=self._anchors,
+        )
+
+    def _run(self, pixels: Float[np.ndarray, "b 3 H W"]) -> dict[str, Tensor]:
+        names, squeezed = self.description.outputs, self.description.batch == "squeezed"
+        found = [torch.from_numpy(part) for part in self.session.run(names, {INPUT: pixels})]
+        return {name: part[None] if squeezed else part for name, part in zip(names, found, strict=True)}
+
+    def _semantic(self, found: Mapping[str, Tensor]) -> Tensor:
+        if not self.has_semantic:
+            return found["conf"].new_zeros((len(found["conf"]), len(self.description.classes) + 1, 0, 0))
+        return found[SEMANTIC].permute(0, 3, 1, 2).roll(-1, dims=1)
+
+
+def load_onnx(path: Path, *, threads: int = 0) -> OnnxSegmenter:
+    """Open a file of `eps.export format=onnx` in onnxruntime, on a GPU where it can; 0 `threads` for one a core.
+
+    Raises `UserError` where onnxruntime is not installed, cannot run the file, or the file is not ours.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: python -m eps.export format=onnx writes one")
+    if find_spec("onnxruntime") is None:
+        raise UserError(f"{path} needs onnxruntime: pip install 'eps-seg[export]'")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    options.intra_op_num_threads = threads
+    wanted = [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+    except Exception as error:  # onnxruntime's errors have no class in common
+        reason = str(error).replace("\n", " ")
+        raise UserError(f"{path} cannot be run by onnxruntime {onnxruntime.__version__}: {reason}") from error
+    description = read_description(session.get_modelmeta().custom_metadata_map, source=str(path))
+    return OnnxSegmenter(session=session, description=description)
+
+
+def read_description(entries: Mapping[str, str], *, source: str) -> Description:
+    """The description in a file's metadata. Raises `UserError` where `eps.export` has not written it."""
+    try:
+        fields: dict[str, Any] = {name: json.loads(entries[name]) for name in Description.__dataclass_fields__}
+        for name in ("classes", "image_size", "mean", "std", "variances", "ratios"):
+            fields[name] = tuple(fields[name])
+        fields["scales"] = tuple(tuple(level) for level in fields["scales"])
+        description = Description(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source} is not of eps.export (its metadata lack {error}): export the segmenter") from error
+    if description.format != FORMAT or not {*OUTPUTS} <= {*description.outputs}:
+        raise UserError(f"{source} is of the format {description.format}, not {FORMAT}: export the segmenter again")
+    return description

@@ -1,0 +1,1 @@
+"""Saliency maps for photos that have none."""

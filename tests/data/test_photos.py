@@ -1,0 +1,217 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from eps.data.layout import DatasetFolder
+from eps.data.listing import Places
+from eps.data.photos import photos_form, read_rows
+from eps.errors import UserError
+
+PLACES = Places(tags="labels.csv", no_photos=("SALImages", "SegmentationClass"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three photos, one of them in a folder of its own, and a saliency map."""
+    for name in ("cat.JPG", "dog 1.jpeg", "more/both.png", "SALImages/cat.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (6, 4)).save(path)
+    (tmp_path / "labels.csv").write_text("cat.jpg,cat\ndog 1.jpeg,dog\nmore/both.png,dog;cat\n")
+    return tmp_path
+
+
+def opened(root: Path, *, classes: tuple[str, ...] = (), val_share: float = 0.0) -> DatasetFolder:
+    form = photos_form(root, PLACES, classes=classes, val_share=val_share)
+    return DatasetFolder.of(form, form.read())
+
+
+def faults(root: Path, **settings: tuple[str, ...]) -> list[str]:
+    folder = opened(root, **settings)
+    return list(folder.faults_of(folder.listed("train"), "train").values())
+
+
+def test_what_it_holds(root: Path) -> None:
+    folder = opened(root)
+    assert folder.classes == ("cat", "dog")
+    assert folder.ids("train") == ["cat", "dog 1", "more/both"]
+    assert folder.labels == {"cat": ("cat",), "dog 1": ("dog",), "more/both": ("dog", "cat")}
+    assert folder.tags("more/both").tolist() == [True, True]
+    assert folder.photo("cat").size == (6, 4)
+    assert folder.saliency("cat", size=(4, 6)).max() == 0
+    assert folder.notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,label\ncat.jpg,cat\ndog 1.jpeg,dog\nmore/both.png,dog;cat\n",
+        "Image_ID,class\ncat.jpg,cat\ndog 1.jpeg,dog\nmore/both.png,dog;cat\n",
+        "\ufefffile,labels\r\ncat.jpg,cat\r\ndog 1.jpeg,dog\r\nmore/both.png,dog;cat",
+        '\ufeff"cat.jpg","cat"\n"dog 1.jpeg","dog"\n"more/both.png","dog;cat"\n',
+        "\n cat.jpg , cat ;cat;\n\n./dog 1.jpeg,dog,\nmore/both.png,dog; cat\n,\n",
+    ],
+)
+def test_ways_to_write_it(root: Path, text: str) -> None:
+    (root / "labels.csv").write_bytes(text.encode())
+    assert opened(root).labels == {"cat": ("cat",), "dog 1": ("dog",), "more/both": ("dog", "cat")}
+    assert faults(root) == []
+
+
+def test_photo_without_labels_has_no_tags(root: Path) -> None:
+    (root / "labels.csv").write_text("cat.jpg\ndog 1.jpeg,\nmore/both.png,cat\n")
+    folder = opened(root)
+    assert [folder.labels[photo] for photo in folder.ids("train")] == [(), (), ("cat",)]
+
+
+def test_classes_of_the_users_order(root: Path) -> None:
+    assert opened(root, classes=("dog", "horse", "cat")).tags("cat").tolist() == [False, False, True]
+    [fault] = faults(root, classes=("cat",))[:1]
+    assert "labels.csv line 2: 'dog 1.jpeg' has the unknown tag 'dog'; known are cat" in fault
+
+
+def test_photos_that_are_not_listed_are_left_out(root: Path) -> None:
+    (root / "labels.csv").write_text("cat.jpg,cat\n")
+    folder = opened(root)
+    assert folder.ids("train") == ["cat"]
+    assert "2 photos of the folder are not in it and are left out" in folder.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("cat.jpg,dog", "line 4: 'cat.jpg' has the id of line 1"),
+        ("cat.JPG,dog", "line 4: 'cat.JPG' has the id of line 1"),
+        ("cow.jpg,dog", "line 4: 'cow.jpg' is not in the folder"),
+        ("cow.gif,dog", "line 4: 'cow.gif' is no photo: its name must end in .jpg, .jpeg, .png"),
+        ("../cat.jpg,dog", "line 4: '../cat.jpg' is no id"),
+        ("/cat.jpg,dog", "line 4: '/cat.jpg' is no id"),
+        ("cow.jpg,dog,cat", "line 4: 'cow.jpg' has more than two columns"),
+        (",dog", "line 4: '' is no id"),
+    ],
+)
+def test_faults_are_told_with_their_line(root: Path, line: str, fault: str) -> None:
+    with (root / "labels.csv").open("a") as file:
+        file.write(f"{line}\n")
+    assert any(fault in told for told in faults(root))
+    with pytest.raises(UserError, match=r"labels\.csv line 4"):
+        opened(root).ids("train")
+
+
+@pytest.mark.parametrize("name", ["cow", "cat", "file"])
+def test_a_first_row_without_suffix_is_no_header(root: Path, name: str) -> None:
+    """Unless it is called as headers are, and no photo is called so."""
+    Image.new("RGB", (6, 4)).save(root / "file.png")
+    (root / "labels.csv").write_text(f"{name},cat\nmore/both.png,dog\n")
+    [fault] = faults(root)
+    assert f"labels.csv line 1: '{name}' is no photo: its name must end in .jpg" in fault
+
+
+def test_classes_that_differ_in_case_alone(root: Path) -> None:
+    (root / "labels.csv").write_text("cat.jpg,cat\ndog 1.jpeg,Cat\nmore/both.png,dog\n")
+    [note] = opened(root).notes
+    assert "'Cat' and 'cat', which differ in case alone, are two classes" in note
+
+
+def test_background_is_no_class(root: Path) -> None:
+    (root / "labels.csv").write_text("cat.jpg,background;cat\n")
+    with pytest.raises(UserError, match=r"labels\.csv: 'background' is no class: leave it out"):
+        opened(root)
+
+
+def test_two_photos_of_one_name(root: Path) -> None:
+    Image.new("RGB", (6, 4)).save(root / "cat.png")
+    (root / "labels.csv").write_text("cat.png,cat\n")
+    assert "'cat.png' shares its name with cat.JPG: rename one" in faults(root)[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"\xff\xfe\0", "decode byte"), (b'"cat.jpg', "end of data"), (b'"a"b,c', "expected after")]
+)
+def test_no_csv(root: Path, content: bytes, reason: str) -> None:
+    (root / "labels.csv").write_bytes(content)
+    with pytest.raises(UserError, match=rf"labels\.csv is no csv in UTF-8 .*{reason}.*file,label;label"):
+        opened(root)
+
+
+@pytest.mark.parametrize("text", ["", "file,label\n", "cat.jpg,\n"])
+def test_no_labels_at_all(root: Path, text: str) -> None:
+    (root / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=r"labels\.csv has no label: write lines"):
+        opened(root)
+
+
+def test_missing(root: Path) -> None:
+    (root / "labels.csv").unlink()
+    with pytest.raises(UserError, match=r"labels\.csv is missing: it has a line file,label;label"):
+        opened(root)
+    with pytest.raises(UserError, match=r"no such folder; give the folder that holds the photos and labels\.csv"):
+        opened(root / "nowhere")
+
+
+def test_photos_put_aside_stay_aside(tmp_path: Path) -> None:
+    """By the first 64 bits of the SHA-256 of the id, as a share of all."""
+    ids = [f"photo {number}" for number in range(300)]
+    (tmp_path / "labels.csv").write_text("".join(f"{photo}.jpg,cat\n" for photo in ids))
+    for photo in ids:
+        (tmp_path / f"{photo}.jpg").touch()
+    folder = opened(tmp_path, val_share=0.2)
+    first = [int(hashlib.sha256(photo.encode()).hexdigest()[:16], 16) for photo in ids]
+    expected = [photo for photo, number in zip(ids, first, strict=True) if number < 0.2 * 2**64]
+    assert folder.ids("val") == expected
+    assert 30 < len(expected) < 90
+    assert folder.ids("train") == [photo for photo in ids if photo not in expected]
+    (tmp_path / "labels.csv").write_text("".join(f"{photo}.jpg,cat\n" for photo in reversed(ids[:100])))
+    assert set(opened(tmp_path, val_share=0.2).ids("val")) == set(expected) & set(ids[:100])
+
+
+def test_no_photos_put_aside(root: Path) -> None:
+    folder = opened(root)
+    assert not folder.has_split("val")
+    with pytest.raises(UserError, match=r"split 'val': .*no photo is put aside for it by data\.val_share=0.*are train"):
+        folder.ids("val")
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from([",", ";", '"', "\n", "\r\n", "\0", "cat.jpg", "../x.jpg", "é", "\ufeff", " "]), max_size=25
+    )
+)
+def test_fuzz(root: Path, pieces: list[str]) -> None:
+    (root / "labels.csv").write_bytes("".join(pieces).encode())
+    try:
+        rows = read_rows(root / "labels.csv")
+        folder = opened(root, classes=("cat",))
+        ids = folder.ids("train")
+    except UserError as error:
+        told = str(error)
+    else:
+        told = ""
+        assert set(ids) <= {"cat"}
+        assert len(rows) == len(ids)
+    assert "\n" not in told
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60))
+def test_fuzz_bytes(root: Path, content: bytes) -> None:
+    (root / "labels.csv").write_bytes(content)
+    try:
+        told = str(opened(root, classes=("cat",)).ids("train"))
+    except UserError as error:
+        told = str(error)
+    assert "\n" not in told
+
+
+def test_tags_are_numbers_too(root: Path) -> None:
+    """Labels are texts, whatever they look like."""
+    (root / "labels.csv").write_text("cat.jpg,7\ndog 1.jpeg,10;7\n")
+    folder = opened(root)
+    assert folder.classes == ("10", "7")
+    np.testing.assert_array_equal(folder.tags("cat"), [False, True])
