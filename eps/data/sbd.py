@@ -60,7 +60,8 @@ def _read(folder: Path, tags: Path) -> Listing:
 def read_segmentation(path: Path, name: str) -> UInt8[np.ndarray, "H W"]:
     """The map in a .mat of SBD: of `GTcls` the class from 1, of `GTinst` the object's number from 1; 0 elsewhere.
 
-    Raises `UserError` where the file is missing, or is none of SBD's.
+    Raises `UserError` where the file is missing, cut off, or none of SBD's. scipy trusts what a .mat says: one
+    that was damaged on purpose can end the process, so read those that SBD's authors hand out.
     """
     found = np.asarray(_field(path, name, "Segmentation"))
     if found.ndim != 2 or not np.issubdtype(found.dtype, np.integer) or (found.size and not 0 <= found.max() < 256):
