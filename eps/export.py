@@ -10,8 +10,6 @@ from pathlib import Path
 import torch
 
 from eps import build
-from eps.checkpoints.released import load_released
-from eps.checkpoints.yolact import ReleasedYolact
 from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash
 from eps.data.manifest import Recorder
@@ -63,11 +61,6 @@ def _checkpoint(cfg: Config) -> Path:
 
 
 def _load(checkpoint: Path) -> tuple[Segmenter, SegmenterSpec]:
-    if checkpoint.suffix == ".pth":
-        released = load_released("auto", checkpoint)
-        if not isinstance(released, ReleasedYolact):
-            raise UserError(f"{checkpoint} is a classifier: only YOLACT can be exported")
-        return released.segmenter, released.spec
     model, spec = load_segmenter(checkpoint)
     if not isinstance(model, Segmenter) or not isinstance(spec, SegmenterSpec):
         raise UserError(f"{checkpoint} is a DeepLab, which has no boxes or prototypes: only YOLACT can be exported")
