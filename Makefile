@@ -5,11 +5,12 @@ ARGS ?=
 
 READY := $(VENV)/.installed
 RUN := $(VENV)/bin/python
-# one process a core, one thread each: threads of several processes that wait for each other slow all of them down
-TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+# one process a core, one thread each: threads of several processes that wait for each other slow all of them down;
+# a process that crashes is a failed test: restarted, it would crash again or be waited for in vain
+TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --max-worker-restart=0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stage1 stage2 stage3 test test-fast lint types layers clean
+.PHONY: help install demo stage1 stage2 stage3 test test-fast faults lint types layers dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,15 +40,22 @@ test: lint types layers ## lint, types, import layers and all tests
 test-fast: lint ## lint and the fast tests
 	$(TEST) -m "not slow" $(ARGS)
 
-lint: $(READY) ## ruff: rules and format
+faults: $(READY) ## kill every stage at random, 50 times, and compare what comes out
+	$(RUN) -m tests.faults.soak $(ARGS)
+
+lint: $(READY) ## ruff, rules and format, and spelling
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/typos
 
 types: $(READY) ## mypy, strict
 	$(VENV)/bin/mypy
 
 layers: $(READY) ## who may import whom
 	$(VENV)/bin/lint-imports
+
+dist: $(READY) ## wheel and sdist, in dist/
+	$(RUN) -m hatchling build
 
 clean: ## remove caches and builds; .venv and runs stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

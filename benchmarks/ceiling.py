@@ -12,7 +12,7 @@ from rich.table import Table
 from scipy import ndimage
 from torch.nn import functional as F
 
-from eps import build
+from eps import build_data
 from eps.cli import entrypoint
 from eps.data.layout import DatasetFolder
 from eps.metrics.scorecard import Scorecard
@@ -21,8 +21,8 @@ from eps.schema import Config, Result
 
 def run(cfg: Config) -> Result:
     """Print the ceilings; the score is the best that saliency alone reaches."""
-    folder = build.dataset(cfg.data)
-    truth = build.truth(cfg.data)
+    folder = build_data.dataset(cfg.data)
+    truth = build_data.truth(cfg.data)
     cards: dict[str, Scorecard] = {}
     for photo in folder.ids(cfg.data.train):
         semantic = truth.semantic(photo)

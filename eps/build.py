@@ -1,7 +1,7 @@
-"""From config nodes to objects: the only place where a config becomes a dataset, a model or an optimizer."""
+"""From config nodes to objects: the only place where a config becomes a model or an optimizer."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,31 +9,17 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchvision.transforms import v2
 
 from eps.checkpoints.initial_weights import load_initial_weights
-from eps.checkpoints.yolact import start_from_released
-from eps.data import railroad, transforms
+from eps.checkpoints.yolact import Told, start_from_released
+from eps.data import transforms
 from eps.data.artifacts import as_plain
-from eps.data.coco import coco_form, json_files, own_coco_form, own_json_files
-from eps.data.coco_truth import CocoTruth
-from eps.data.folder import folder_form
-from eps.data.index import Index
-from eps.data.layout import DatasetFolder
-from eps.data.listing import Form, Places
-from eps.data.manifest import Recorder
-from eps.data.photos import photos_form
-from eps.data.sampling import Draw, TrainingDraws
-from eps.data.sbd import sbd_form
-from eps.data.sbd_truth import SbdTruth
+from eps.data.class_names import COCO, class_names
 from eps.data.transforms import training_transform
-from eps.data.truth import Truth, TruthFolder
-from eps.data.voc import voc_form
-from eps.engine import optim, runtime
-from eps.engine.checkpoint import ResumeFile
-from eps.engine.loop import Batch, History, Losses, train
+from eps.engine import runtime
+from eps.engine.checkpoint import network_file
+from eps.engine.forms import Form
 from eps.engine.predictor import Predictor, load_network
 from eps.engine.progress import remark
 from eps.errors import UserError
@@ -53,85 +39,17 @@ from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.saliency.onnx_network import OnnxNetwork
 from eps.saliency.recipe import Recipe
 from eps.saliency.rembg_session import RembgSession
-from eps.schema import (
-    AugmentConfig,
-    AugmentKind,
-    ClassifierConfig,
-    ClassifierKind,
-    Config,
-    DataConfig,
-    DataKind,
-    OptimConfig,
-    SaliencyConfig,
-    SaliencyKind,
-    ScheduleKind,
-    SegmenterConfig,
-    TrunkConfig,
-)
+from eps.schema import Config
+from eps.schema.classifier import ClassifierConfig, ClassifierKind
+from eps.schema.saliency import SaliencyConfig, SaliencyKind
+from eps.schema.segmenter import AugmentKind, ReleasedNetwork, SegmenterConfig
+from eps.schema.training import AugmentConfig
+from eps.schema.trunk import TrunkConfig
 
 Model = TypeVar("Model", bound=nn.Module)
 Trained = TypeVar("Trained", ClassifierConfig, SegmenterConfig)
-COCO = (DataKind.coco, DataKind.coco14, DataKind.coco17)
 FEW_PHOTOS = 6
 """Below this batch size YOLACT keeps batch norms frozen."""
-
-
-def dataset(cfg: DataConfig, *, keep_index: bool = False) -> DatasetFolder:
-    """The dataset; the embedded benchmark is generated where it is missing."""
-    if cfg.kind is DataKind.railroad:
-        railroad.write(Path(cfg.root), sizes=cfg.sizes, size=cfg.size)
-    form = data_form(cfg)
-    return DatasetFolder.of(form, data_index(cfg).listing(form, keep=keep_index))
-
-
-def data_form(cfg: DataConfig) -> Form:
-    """How the dataset lies in its folder. Raises `UserError` where it is not there."""
-    root = Path(cfg.root)
-    places = Places(saliency=cfg.saliency, tags=cfg.tags, no_photos=(cfg.saliency, cfg.truth))
-    match cfg.kind:
-        case DataKind.voc12:
-            return voc_form(root, places, difficult=cfg.difficult)
-        case DataKind.coco14 | DataKind.coco17:
-            return coco_form(root, places, year=_year(cfg))
-        case DataKind.coco:
-            return own_coco_form(root, places, val_share=cfg.val_share)
-        case DataKind.sbd:
-            return sbd_form(root, places)
-        case DataKind.photos:
-            return photos_form(root, places, classes=cfg.classes, val_share=cfg.val_share)
-        case DataKind.folder | DataKind.railroad:
-            return folder_form(root, places)
-
-
-def data_index(cfg: DataConfig) -> Index:
-    """Where `eps.prepare` keeps what it has found out about the dataset."""
-    if cfg.index != "auto":
-        return Index(Path(cfg.index))
-    known = fingerprint(str(Path(cfg.root).resolve()), cfg.tags, repr(cfg.difficult), repr(cfg.classes))
-    return Index(Path("runs", "data", f"{cfg.kind}-{known[:12]}"))
-
-
-def truth(cfg: DataConfig) -> Truth:
-    """The true masks of the dataset: for evaluation, and for the supervised upper bound alone."""
-    form = data_form(cfg)
-    if cfg.kind in COCO:
-        return CocoTruth(tuple(coco_files(cfg, below=cfg.truth)))
-    if cfg.kind is DataKind.sbd:
-        return SbdTruth(form.root, cfg.truth)
-    folders = (cfg.truth, "SegmentationClassAug") if cfg.kind is DataKind.voc12 else (cfg.truth,)
-    return TruthFolder(form.root, folders)
-
-
-def coco_files(cfg: DataConfig, *, below: str = "") -> list[Path]:
-    """The json files that annotations are read from, of `data.tags` or of another place; none of other datasets."""
-    if cfg.kind not in COCO:
-        return []
-    place = Path(cfg.root) / (below or cfg.tags)
-    return list((own_json_files(place) if cfg.kind is DataKind.coco else json_files(place, _year(cfg))).values())
-
-
-def _year(cfg: DataConfig) -> int:
-    return 2014 if cfg.kind is DataKind.coco14 else 2017
 
 
 def accelerator(cfg: Config) -> Accelerator:
@@ -166,29 +84,21 @@ def classifier(cfg: Config, classes: tuple[str, ...]) -> tuple[Classifier, Class
         dropout=cfg.classifier.dropout,
     )
     model = build_classifier(spec)
+    with torch.no_grad():
+        model.coefficients.mul_(cfg.classifier.initial_scale)
     _start_backbone(model.trunk, cfg.trunk)
     return _channels_last(model), spec
 
 
 def segmenter(cfg: Config, classes: tuple[str, ...]) -> tuple[Segmenter, SegmenterSpec]:
     """A segmenter to train: released weights, or initial ones in its backbone and fresh ones elsewhere."""
-    node = cfg.segmenter
-    height, width = node.image_size
-    spec = SegmenterSpec(
-        trunk=_trunk_spec(cfg.trunk, batch=node.batch),
-        classes=classes,
-        image_size=(height, width),
-        scales=tuple(tuple(level) for level in node.scales),
-        ratios=tuple(node.ratios),
-        square_anchors=node.square_anchors,
-        design=node.design.value,
-        mask_iou=node.mask_iou,
-    )
+    spec = _segmenter_spec(cfg, classes)
     model = build_segmenter(spec)
-    _, _, released = node.weights.partition("released:")
+    weights = cfg.segmenter.weights
+    _, _, released = weights.partition("released:")
     if released:
-        for line in start_from_released(model, path=Path(released), classes=classes):
-            remark(f"segmenter.weights={node.weights}: {line}")
+        for line in start_from_released(model, path=Path(released), spec=spec):
+            remark(f"segmenter.weights={weights}: {line}")
     else:
         _start_backbone(model.trunk, cfg.trunk)
     return _channels_last(model), spec
@@ -209,48 +119,63 @@ def deeplab(cfg: Config, classes: tuple[str, ...]) -> tuple[DeepLab, DeepLabSpec
     return _channels_last(model), spec
 
 
-def predictor(cfg: Config, place: Path, *, wanted: Sequence[str] = (), drawn: bool = False) -> Predictor:
+def recipe(cfg: Config) -> dict[str, Any]:
+    """What training depends on beside its own config node, for its manifest."""
+    return {"trunk": as_plain(cfg.trunk), "seed": cfg.seed, "precision": cfg.runtime.precision.value}
+
+
+def trained(cfg: Config, artifact: str) -> Path:
+    """The file of a trained network: of the one that `model` names, else of this run's artifact."""
+    return network_file(Path(cfg.model) if cfg.model else cfg.input(artifact))
+
+
+def told(cfg: Config) -> Told:
+    """What the config says of a released file that `model` names."""
+    if not cfg.model:
+        return Told()
+    names = () if cfg.predictions or cfg.classes is None else class_names(cfg.classes)
+    if cfg.released is ReleasedNetwork.auto:
+        return Told(classes=names)
+    if cfg.released is not ReleasedNetwork.config:
+        return Told(cfg.released.value, names)
+    spec = _segmenter_spec(cfg, COCO)  # the file's own number of classes is read off it
+    return Told(replace(spec, trunk=replace(spec.trunk, frozen_norm=True)), names)
+
+
+def predictor(cfg: Config, place: Path, *, wanted: Sequence[str] = ()) -> Predictor:
     """The segmenter of a folder or file, with this config's settings for prediction, on this run's device.
 
-    `wanted` are the classes to find, all where there are none; what is `drawn` is only the best and surest of it.
+    `wanted` are the classes to find, all where there are none.
     """
     tested = cfg.segmenter.deeplab
-    model, spec = load_network(place, threads=cfg.runtime.threads)
-    limits = (cfg.predict.score_threshold, cfg.predict.top_k)
-    score_threshold, most = limits if drawn else (cfg.segmenter.score_threshold, cfg.segmenter.max_detections)
+    model, spec = load_network(place, threads=cfg.runtime.threads, told=told(cfg))
     return Predictor(
         model=model,
         spec=spec,
         device=accelerator(cfg).device,
-        score_threshold=score_threshold,
+        score_threshold=cfg.segmenter.score_threshold,
         iou_threshold=cfg.segmenter.nms_iou,
-        max_detections=most,
+        max_detections=cfg.segmenter.max_detections,
         cross_class=cfg.segmenter.cross_class,
-        least_score=cfg.predict.score_threshold if drawn else 0.0,
         wanted=wanted,
         scales=tested.test_scales if isinstance(spec, DeepLabSpec) else [1.0],
         flip=tested.test_flip and isinstance(spec, DeepLabSpec),
+        form=inference_form(cfg),
+        calibrate=cfg.runtime.calibrate,
     )
 
 
-def optimizer(
-    cfg: OptimConfig, model: nn.Module, *, last: Iterable[nn.Parameter], steps: int
-) -> tuple[Optimizer, LRScheduler]:
-    """Optimizer with the four parameter groups, and its schedule over `steps`."""
-    groups = optim.parameter_groups(
-        model,
-        last=last,
-        lr=cfg.lr,
-        weight_decay=cfg.weight_decay,
-        bias_scale=cfg.bias_scale,
-        last_scale=cfg.last_scale,
-    )
-    made = optim.build_optimizer(groups, kind=cfg.kind.value, lr=cfg.lr, momentum=cfg.momentum)
-    if cfg.schedule is ScheduleKind.poly:
-        factor = optim.poly(steps=steps, power=cfg.power, warmup=cfg.warmup)
-    else:
-        factor = optim.drops(steps=steps, at=cfg.drops, warmup=cfg.warmup)
-    return made, optim.schedule(made, factor)
+def inference_form(cfg: Config) -> Form:
+    """In which precision, and whether compiled, networks run that do not learn."""
+    return Form(cfg.runtime.precision.value, cfg.runtime.compile)
+
+
+def drawing(cfg: Config, predictor: Predictor) -> Predictor:
+    """The same segmenter for what is to be drawn: the best and surest alone."""
+    shown = copy(predictor)
+    shown.score_threshold = shown.least_score = cfg.predict.score_threshold
+    shown.max_detections = cfg.predict.top_k
+    return shown
 
 
 def transform(cfg: AugmentConfig, *, mean: list[float]) -> v2.Compose:
@@ -270,6 +195,7 @@ def instance_transform(cfg: SegmenterConfig, *, mean: list[float]) -> v2.Compose
         expand=node.expand,
         overlap=node.crop_overlap,
         mean=mean,
+        antialias=cfg.antialias,
     )
 
 
@@ -290,54 +216,31 @@ def scaled_with_batch(node: Trained) -> Trained:
     steps, rate = max(1, round(node.steps / factor)), node.optim.lr * factor
     told = f"{steps} steps at {rate:g} in place of {node.steps} at {node.optim.lr:g}"
     remark(f"batch {node.batch} in place of {base}: {told} (optim.base_batch)")
-    return replace(node, steps=steps, optim=replace(node.optim, lr=rate, base_batch=0))
+    made = replace(node, steps=steps, optim=replace(node.optim, lr=rate, base_batch=0))
+    return replace(made, start=round(node.start / factor)) if isinstance(node, SegmenterConfig) else made
 
 
-def fit(
-    cfg: Config,
-    node: ClassifierConfig | SegmenterConfig,
-    recorder: Recorder,
-    accelerator: Accelerator,
-    model: nn.Module,
-    *,
-    last: Iterable[nn.Parameter],
-    criterion: Callable[[nn.Module, Batch, int], Losses],
-    batches: Callable[[int], Iterable[Batch]],
-    photos: Callable[[Draw], Sequence[str]],
-    size: int,
-    label: str,
-) -> History:
-    """Train a model as its node says, going on from the state that a stopped run left beside the artifact.
+def remaining(node: SegmenterConfig) -> SegmenterConfig:
+    """The steps that are left to do. Raises `UserError` where there are none."""
+    if node.start >= node.steps:
+        raise UserError(f"segmenter.start={node.start}: of segmenter.steps={node.steps} none is left to do")
+    return replace(node, steps=node.steps - node.start)
 
-    `photos` are the ids that a draw from a dataset of `size` photos is made of.
-    """
 
-    def photos_of(step: int) -> list[str]:
-        draws = TrainingDraws(photos=size, batch=node.batch, steps=step + 1, seed=cfg.seed, start=step)
-        return [photo for batch in draws for draw in batch for photo in photos(draw)]
-
-    made, scheduler = optimizer(node.optim, model, last=last, steps=node.steps)
-    return train(
-        model=model,
-        criterion=criterion,
-        batches=batches,
-        optimizer=made,
-        scheduler=scheduler,
-        accelerator=accelerator,
-        steps=node.steps,
-        clip=node.optim.clip,
-        resume=ResumeFile(recorder.resume_path, fingerprint=recorder.fingerprint),
-        save_every=cfg.runtime.checkpoint_every,
-        label=label,
-        max_bad_steps=cfg.runtime.max_bad_steps,
-        photos=photos_of,
+def _segmenter_spec(cfg: Config, classes: tuple[str, ...]) -> SegmenterSpec:
+    node = cfg.segmenter
+    height, width = node.image_size
+    return SegmenterSpec(
+        trunk=_trunk_spec(cfg.trunk, batch=node.batch),
+        classes=classes,
+        image_size=(height, width),
+        antialias=node.antialias,
+        scales=tuple(tuple(level) for level in node.scales),
+        ratios=tuple(node.ratios),
+        square_anchors=node.square_anchors,
+        design=node.design.value,
+        mask_iou=node.mask_iou,
     )
-
-
-def fingerprint(*inputs: Any) -> str:
-    """A hash of config nodes and of texts."""
-    texts = [text if isinstance(text, str) else repr(as_plain(text)) for text in inputs]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _trunk_spec(cfg: TrunkConfig, *, batch: int) -> TrunkSpec:

@@ -1,18 +1,18 @@
 """The door: from a command line to a checked `Config` and a verb's `run`; every mistake of a user becomes one line.
 
-The only file that knows hydra.
+The only file that runs hydra; what its errors mean stands in `mistakes`.
 """
 
+import math
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import hydra
@@ -22,22 +22,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import env_override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from rich.console import Console
-from yaml import YAMLError
 
+from eps.engine import ranks
 from eps.errors import UserError
+from eps.mistakes import CONFIG_ERRORS, MISTAKES, explain, one_line
 from eps.schema import Config, Result
 from eps.sweep_report import JobRecord, finite, read_records, report
 from eps.usage import usage
 from eps.validation import validate
 
-_CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
-_MISTAKES = (UserError, OSError, *_CONFIG_ERRORS)
 _VERSION_BASE = "1.3"
 
 
@@ -62,42 +59,54 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def entrypoint(run: Callable[[Config], Result]) -> Callable[[], None]:
+def entrypoint(
+    run: Callable[[Config], Result], *, many: bool = False, flags: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[], None]:
     """The `main` of a verb or stage: reads the command line, checks the config, calls `run`, once or as a multirun.
 
-    Ends the process with code 2 and one line on stderr for a mistake of the user, 130 when interrupted.
+    With `many`, a launcher such as torchrun may start it several times, to work together. `flags` are words that stand
+    for settings. Ends the process with code 2 and one line on stderr for a mistake of the user, 130 when interrupted.
     """
 
     def task(tree: DictConfig) -> float:
         return _swept(run, tree) if HydraConfig.get().mode is RunMode.MULTIRUN else _single(run, tree)
 
     def main() -> None:
-        try:
+        with mistakes_refused():
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(usage(sys.modules[run.__module__], conf_dir()), flush=True)
                 return
-            sys.argv[1:] = _arguments(sys.argv[1:])
+            sys.argv[1:] = _arguments([flags.get(word, word) for word in sys.argv[1:]])
+            _refuse_processes(many)
             with env_override({"HYDRA_FULL_ERROR": "1"}):  # else hydra prints errors itself and exits
                 hydra.main(version_base=_VERSION_BASE, config_path=str(conf_dir()), config_name="config")(task)()
             sys.stdout.flush()
-        except BrokenPipeError:  # who read our output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
-        except _MISTAKES as error:
-            raise SystemExit(_refuse(error)) from None
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            raise SystemExit(130) from None
+            ranks.leave()
 
     return main
+
+
+@contextmanager
+def mistakes_refused() -> Iterator[None]:
+    """Ends the process with code 2 and one line on stderr for a mistake of the user, 130 when interrupted."""
+    try:
+        yield
+    except BrokenPipeError:  # who read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except MISTAKES as error:
+        raise SystemExit(_refuse(error)) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def compose(*overrides: str) -> Config:
     """The checked config that a command line with these overrides would run with. Raises `UserError`."""
     try:
         return _checked(_compose(overrides), _NO_JOB)
-    except _CONFIG_ERRORS as error:
-        raise UserError(_explain(error)) from error
+    except CONFIG_ERRORS as error:
+        raise UserError(explain(error)) from error
 
 
 def call(run: Callable[[Config], Result], *overrides: str) -> Result:
@@ -115,8 +124,8 @@ def variant(*overrides: str) -> Config:
     job = _running.get()
     try:
         return _checked(_compose((*job.overrides, *overrides)), job)
-    except _CONFIG_ERRORS as error:
-        raise UserError(_explain(error)) from error
+    except CONFIG_ERRORS as error:
+        raise UserError(explain(error)) from error
 
 
 def _arguments(arguments: list[str]) -> list[str]:
@@ -127,6 +136,13 @@ def _arguments(arguments: list[str]) -> list[str]:
     if unknown:
         raise UserError(f"no option {unknown[0]}: settings are written key=value, without dashes; see --help")
     return ordered
+
+
+def _refuse_processes(many: bool) -> None:
+    if ranks.launched() > 1 and not many:
+        raise UserError(f"WORLD_SIZE={ranks.launched()}: only one process is supported; start it without a launcher")
+    if ranks.launched() > 1 and {"-m", "--multirun"} & set(sys.argv[1:]):
+        raise UserError("-m: the jobs of a multirun are single processes; start it without a launcher")
 
 
 def _compose(overrides: tuple[str, ...]) -> DictConfig:
@@ -167,7 +183,7 @@ def _single(run: Callable[[Config], Result], tree: DictConfig) -> float:
             return run(_checked(tree, job)).score
     except BrokenPipeError:
         raise
-    except _MISTAKES as error:
+    except MISTAKES as error:
         raise SystemExit(_refuse(error)) from None  # an Exception would make hydra print lines of its own
 
 
@@ -183,15 +199,15 @@ def _swept(run: Callable[[Config], Result], tree: DictConfig) -> float:
         with _as_job(job):
             result = run(_checked(tree, job))
         score, path = result.score, str(result.path)
-    except _MISTAKES as error:
+    except MISTAKES as error:
         _refuse(error)
-        failure = _explain(error)
+        failure = explain(error)
     except Exception as error:
         traceback.print_exc()
-        failure = _one_line(f"{type(error).__name__}: {error}")
+        failure = one_line(f"{type(error).__name__}: {error}")
     record = JobRecord(job=number, overrides=list(overrides), score=finite(score), path=path, error=failure)
     record.write(folder)
-    return score
+    return score if record.score is not None else -math.inf  # to a sweeper a job without a score is the worst
 
 
 class Sweep(Callback):
@@ -203,7 +219,7 @@ class Sweep(Callback):
         try:
             for overrides in _trials(list(config.hydra.overrides.task)):
                 _checked(_compose(overrides), _NO_JOB)
-        except _MISTAKES as error:
+        except MISTAKES as error:
             raise SystemExit(_refuse(error)) from None  # hydra turns an Exception here into a warning
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -241,65 +257,8 @@ def _console() -> Console:
 
 
 def _refuse(error: Exception) -> int:
-    print(f"error: {_explain(error)}", file=sys.stderr)
+    print(f"{ranks.label()}error: {explain(error)}", file=sys.stderr)
     return 2
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _explain(error: Exception) -> str:
-    """One line that names the key and says what to do."""
-    cause = error.__cause__ or error.__context__ if isinstance(error, HydraException) else error
-    match error:
-        case OverrideParseException():
-            return f"cannot read {error.override!r}: settings are written key=value, lists key=[a,b]"
-        case MissingConfigException(missing_cfg_file=str(wanted), options=[*options]):
-            group, _, choice = wanted.rpartition("/")
-            return f"{group}={choice}: no such choice;{_suggest(choice, options)} choose one of {', '.join(options)}"
-        case OSError(strerror=str(reason)):
-            return f"{error.filename}: {reason}" if error.filename is not None else reason
-    where = f"conf {place[1]}: " if (place := re.match(r"In '([^']+)': ", str(error))) else ""
-    match cause:
-        case ConfigAttributeError() | ConfigKeyError():
-            key = _typed_key(str(error), str(cause.full_key))
-            return f"{where}no setting {key!r};{_suggest(key, _known_keys())} --cfg job prints them all"
-        case MissingMandatoryValue():
-            key = cause.full_key or str(cause).rpartition(": ")[2]
-            return f"{key} has no value: add {key}=..."
-        case OmegaConfBaseException():
-            key = f"{cause.full_key}: " if cause.full_key else ""
-            nested = ""
-            if "(int)" in str(cause):  # omegaconf converts none in nested lists
-                nested = "; write '1' for 1" if "'str'" in str(cause) else "; write 24.0 for 24 in lists of lists"
-            return f"{where}{key}{str(cause).splitlines()[0]}{nested}"
-    if "Ambiguous value" in str(error):
-        key, _, value = str(error).split("'")[1].partition("=")
-        return f"{key}={value}: for a list write {key}=[{value}]; for one job a value add -m"
-    return _one_line(str(error))
-
-
-def _typed_key(message: str, full_key: str) -> str:
-    """The key as the user typed it: omegaconf names the first part that it does not know."""
-    typed = re.search(r"override '?\+*([^'=\s]+)", message)
-    return typed[1] if typed and not full_key.startswith(f"{typed[1]}.") else full_key
-
-
-def _suggest(typed: str, known: list[str]) -> str:
-    """` did you mean ...?` with the settings that end in what was typed, or the closest one."""
-    found = [key for key in known if key.endswith(f".{typed}")][:3] or get_close_matches(typed, known, n=1)
-    return f" did you mean {' or '.join(found)}?" if found else ""
-
-
-def _known_keys(schema: type = Config, prefix: str = "") -> list[str]:
-    keys = []
-    hints = get_type_hints(schema)
-    for field in fields(schema):
-        keys.append(prefix + field.name)
-        if is_dataclass(hints[field.name]):
-            keys += _known_keys(hints[field.name], f"{prefix}{field.name}.")
-    return keys
 
 
 def _schema() -> DictConfig:

@@ -12,17 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
-from eps import build
+from eps import build, build_data
 from eps.cli import entrypoint
 from eps.data.artifacts import read_scores, write_json
-from eps.data.class_names import class_names
+from eps.data.class_names import class_names, unnamed
 from eps.data.datasets import read_saliency
 from eps.data.layout import DatasetFolder
 from eps.data.manifest import recorded
 from eps.data.mask_folder import MaskFolders
 from eps.data.mask_sources import PseudoMasks
+from eps.data.provenance import provenance
 from eps.data.samples import PhotoMasks
+from eps.data.sampling import sample
+from eps.data.subset import label_table
 from eps.data.truth import Truth
 from eps.engine.predictor import Predictor
 from eps.engine.progress import progress_bar, remark
@@ -33,7 +37,8 @@ from eps.metrics.scorecard import Scorecard
 from eps.metrics.threshold_curve import threshold_matrices
 from eps.ops.pseudo_labels import label_map, threshold_agreement
 from eps.report_page.threshold_curve import Sweep, draw
-from eps.schema import Config, Result, Subject
+from eps.schema import Config, Result
+from eps.schema.evaluate import Subject
 from eps.score_tables import print_scores
 
 
@@ -50,7 +55,9 @@ def run(cfg: Config) -> Result:
     """Score the splits, write and print the scores; the result's score is the mIoU of the first split."""
     began = time.monotonic()
     content = _foreign(cfg) if cfg.predictions else _own(cfg)
-    path = cfg.output("evaluation") / f"{content['subject']}.json"
+    name = "model" if content.get("model") else content["subject"]  # not in the place of this run's own
+    path = cfg.output("evaluation") / f"{name}.json"
+    content["made_by"] = provenance()
     content["seconds"] = round(time.monotonic() - began, 2)
     write_json(path, content)
     print_scores(content)
@@ -62,25 +69,29 @@ main = entrypoint(run)
 
 def run_where_truth_is(cfg: Config, subject: Subject, *splits: str) -> Result | None:
     """Score these splits of `subject`, those without true masks left out; nothing at all where none has any."""
-    folder = build.dataset(cfg.data)
-    truth = build.truth(cfg.data)
+    folder = build_data.dataset(cfg.data)
+    truth = build_data.truth(cfg.data)
     known = [split for split in splits if folder.has_split(split) and truth.covers(folder.ids(split))]
     if not known:
         return None
-    own = replace(cfg, predictions="", evaluate=replace(cfg.evaluate, subject=subject, splits=known))
+    own = replace(cfg, predictions="", model="", evaluate=replace(cfg.evaluate, subject=subject, splits=known))
     return run(own)
 
 
 def _own(cfg: Config) -> dict[str, Any]:
-    """Scores of what this run has made."""
-    folder = build.dataset(cfg.data)
-    truth = build.truth(cfg.data)
+    """Scores of what this run has made, or of another segmenter."""
+    folder = build_data.dataset(cfg.data)
+    truth = build_data.truth(cfg.data)
     splits = {split: _score_split(cfg, folder, truth, split) for split in cfg.evaluate.splits}
     subject = cfg.evaluate.subject
-    fingerprint = recorded(cfg.input(subject.value)).get("fingerprint")
-    content: dict[str, Any] = {"subject": subject.value, "fingerprint": fingerprint, "splits": splits}
+    content: dict[str, Any] = {"subject": subject.value, "splits": splits}
+    if cfg.model and subject is Subject.segmenter:
+        content["model"] = cfg.model
+    else:
+        content["fingerprint"] = recorded(cfg.input(subject.value)).get("fingerprint")
     if cfg.evaluate.thresholds and subject is Subject.pseudo_masks:
         content["best_threshold"] = _at_thresholds(cfg, folder, truth)
+    content["skipped"] = {split: folder.skipped(split) for split in cfg.evaluate.splits}
     return content
 
 
@@ -119,8 +130,14 @@ def _judge(card: Scorecard, photo: str, labels: np.ndarray, truth: np.ndarray, c
         raise UserError(f"photo {photo!r}: {error}") from error
 
 
+def _ids(cfg: Config, folder: DatasetFolder, split: str) -> list[str]:
+    """The photos of a split that are to be scored."""
+    node = cfg.evaluate
+    return sample(folder.ids(split), most=node.photos, seed=cfg.seed if node.shuffle else None)
+
+
 def _score_split(cfg: Config, folder: DatasetFolder, truth: Truth, split: str) -> dict[str, Any]:
-    ids = folder.ids(split)
+    ids = _ids(cfg, folder, split)
     card = _scorecard(cfg, folder.classes)
     label = f"evaluate {cfg.evaluate.subject} on {split}"
     with progress_bar(label, total=len(ids)) as advance:
@@ -140,25 +157,46 @@ def _predictions(cfg: Config, folder: DatasetFolder, ids: Sequence[str]) -> Iter
             masks = source(photo)
             yield Prediction(photo, masks.semantic, _as_instances(masks, scored=True))
     else:
-        predictor = build.predictor(cfg, cfg.input("segmenter"))
+        predictor, table = _predictor(cfg, folder.classes)
         for photo in ids:
-            yield _predict(predictor, folder, photo)
+            yield _predict(predictor, table, folder, photo)
 
 
-def _predict(predictor: Predictor, folder: DatasetFolder, photo: str) -> Prediction:
-    instances, labels = predictor.predict_all(folder.photo(photo))
+def _predictor(cfg: Config, classes: tuple[str, ...]) -> tuple[Predictor, UInt8[np.ndarray, "256"]]:
+    """The segmenter to judge, and by its labels those of the dataset, which may have some of its classes alone."""
+    place = build.trained(cfg, "segmenter")
+    predictor = build.predictor(cfg, place)
+    table = _label_table(predictor.classes, classes, place=place)
+    some = len(classes) < len(predictor.classes)
+    return build.predictor(cfg, place, wanted=classes) if some else predictor, table
+
+
+def _label_table(known: tuple[str, ...], classes: tuple[str, ...], *, place: Path) -> UInt8[np.ndarray, "256"]:
+    """Classes go by their names; by their order only where a released file names none."""
+    if set(classes) <= set(known):
+        return label_table(known, classes)
+    if known == unnamed(len(classes)):
+        remark(f"{place} does not name its {len(known)} classes: they are taken for the dataset's, in its order")
+        return label_table(classes, classes)
+    hint = "; name them in its order: classes=[a,b,...]" if known == unnamed(len(known)) else ""
+    raise UserError(f"{place} knows the classes {list(known)}, the dataset has {list(classes)}{hint}")
+
+
+def _predict(predictor: Predictor, table: UInt8[np.ndarray, "256"], folder: DatasetFolder, photo: str) -> Prediction:
+    instances, semantic = predictor.predict_all(folder.photo(photo))
+    labels = table[semantic.cpu().numpy()]
     if not predictor.has_instances:
-        return Prediction(photo, labels.cpu().numpy(), None)
+        return Prediction(photo, labels, None)
     count = len(instances.scores)
     found = PhotoInstances(
         masks=instances.masks.cpu().numpy(),
-        classes=instances.classes.cpu().numpy(),
+        classes=table[instances.classes.cpu().numpy() + 1].astype(np.int64) - 1,
         scores=instances.mask_scores.cpu().numpy(),  # its AP is that of masks
         crowd=np.zeros(count, dtype=bool),
         boxes=instances.boxes.cpu().numpy().astype(np.float64),
         box_scores=instances.scores.cpu().numpy(),
     )
-    return Prediction(photo, labels.cpu().numpy(), found)
+    return Prediction(photo, labels, found)
 
 
 def _as_instances(masks: PhotoMasks, *, scored: bool = False) -> PhotoInstances:
@@ -179,7 +217,7 @@ def _at_thresholds(cfg: Config, folder: DatasetFolder, truth: Truth) -> dict[str
     draw(cfg.output("evaluation") / "pseudo_masks_thresholds.png", sweep)
     best = sweep.thresholds[int(np.argmax(sweep.miou))]
     card, scores = _scorecard(cfg, folder.classes), _stored_scores(cfg)
-    for photo in folder.ids(cfg.data.scored):
+    for photo in _ids(cfg, folder, cfg.data.scored):
         labels = label_map(scores(photo), threshold=best).numpy()
         _judge(card, photo, labels, truth.semantic(photo), truth.context(photo))
     names = [str(threshold) for threshold in sweep.thresholds]
@@ -195,7 +233,7 @@ def _at_thresholds(cfg: Config, folder: DatasetFolder, truth: Truth) -> dict[str
 def _sweep(cfg: Config, folder: DatasetFolder, truth: Truth) -> Sweep:
     """One pass over the stored maps: mIoU, and agreement with saliency where every photo has a map of it."""
     thresholds = [round(threshold, 6) for threshold in cfg.evaluate.thresholds]
-    ids, scores, count = folder.ids(cfg.data.scored), _stored_scores(cfg), len(folder.classes)
+    ids, scores, count = _ids(cfg, folder, cfg.data.scored), _stored_scores(cfg), len(folder.classes)
     with_saliency = all(folder.saliency_path(photo).is_file() for photo in ids)
     matrices = np.zeros((len(thresholds), count + 1, count + 2), dtype=np.int64)
     shared = either = torch.zeros(len(thresholds), dtype=torch.long)

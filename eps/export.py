@@ -1,48 +1,76 @@
 """Write the segmenter as a file that other programs run: ONNX, or a program of torch.export.
 
-Reads `segmenter/`, or the checkpoint that `export.checkpoint` names; writes `export/<format>/`: the network, what
-clients must know beside it (model.json, and in ONNX's metadata), manifest. See docs/EXPORT.md.
+Reads `segmenter/`, or the checkpoint that `model` names; writes `export/<format>/`: the network, for YOLACT++ its
+mask-IoU net, what clients must know beside them (model.json, and in ONNX's metadata), manifest. See docs/EXPORT.md.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from eps import build
+from eps.checkpoints.yolact import Told
 from eps.cli import entrypoint
-from eps.data.artifacts import as_plain, file_hash
+from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.manifest import Recorder
 from eps.engine.checkpoint import load_segmenter
-from eps.engine.exported import ExportedSegmenter, describe, largest_difference, noise
+from eps.engine.exported import (
+    INPUT,
+    IOU,
+    MASKS,
+    ExportedSegmenter,
+    describe,
+    largest_difference,
+    noise,
+    noisy_masks,
+)
 from eps.engine.onnx_export import check_packages, run_onnx, write_onnx
 from eps.engine.progress import announce, console
 from eps.engine.torch_export import run_torch, write_torch
 from eps.errors import UserError
 from eps.models.segmenter import Segmenter
 from eps.models.spec import SegmenterSpec
-from eps.schema import Config, ExportBatch, OutputFormat, Result
+from eps.nn.mask_iou import MaskIoUNet
+from eps.schema import Config, Result
+from eps.schema.output import ExportBatch, OutputFormat
 
 TOLERANCE = 1e-4
 """Of an output's scale: a file whose outputs differ by more from the model's is not kept."""
+SUFFIXES = {OutputFormat.onnx: ".onnx", OutputFormat.torch: ".pt2"}
 
 
 def run(cfg: Config) -> Result:
     """Export, run what was written, and keep it if it does what the model does; there is no score."""
-    if cfg.format not in (OutputFormat.onnx, OutputFormat.torch):
+    if cfg.format not in SUFFIXES:
         raise UserError(f"format={cfg.format}: export writes format=onnx or format=torch")
-    checkpoint = _checkpoint(cfg)
-    model, spec = _load(checkpoint)
+    checkpoint = build.trained(cfg, "segmenter")
+    told = build.told(cfg)
+    model, spec = _load(checkpoint, told, semantic=cfg.export.semantic)
+    source = file_hash(checkpoint)
+    told_of = () if told == Told() else (repr(told),)
     recorder = Recorder(
         cfg.output("export") / cfg.format.value,
-        fingerprint=build.fingerprint(cfg.export, cfg.format.value, file_hash(checkpoint), torch.__version__),
+        fingerprint=fingerprint_of(cfg.export, cfg.format.value, source, torch.__version__, *told_of),
     )
     if recorder.finished() is None:
         build.accelerator(cfg)  # threads and seeds: exports are made and compared on the CPU
         with recorder.writing() as target:
             differences = _write(cfg, model, spec, target)
-            facts = {"format": cfg.format.value, "differences": differences, "tolerance": TOLERANCE}
-            recorder.record(target, score=math.nan, config=as_plain(cfg.export), **facts)
+            recorder.record(
+                target,
+                score=math.nan,
+                config=as_plain(cfg.export),
+                inputs={"model" if cfg.model else "segmenter/model.safetensors": source},
+                format=cfg.format.value,
+                differences=differences,
+                tolerance=TOLERANCE,
+            )
         shown = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
         line = f"largest difference from the model, relative to the output's scale: {shown}"
         console.print(line, highlight=False, soft_wrap=True)
@@ -55,50 +83,109 @@ def run(cfg: Config) -> Result:
 main = entrypoint(run)
 
 
-def _checkpoint(cfg: Config) -> Path:
-    given = Path(cfg.export.checkpoint) if cfg.export.checkpoint else cfg.input("segmenter")
-    return given / "model.safetensors" if given.is_dir() or not cfg.export.checkpoint else given
+def run_where_asked(cfg: Config) -> None:
+    """Export where `format` says onnx or torch: the end of a stage."""
+    if cfg.format in SUFFIXES:
+        run(cfg)
 
 
-def _load(checkpoint: Path) -> tuple[Segmenter, SegmenterSpec]:
-    model, spec = load_segmenter(checkpoint)
+def _load(checkpoint: Path, told: Told, *, semantic: bool) -> tuple[Segmenter, SegmenterSpec]:
+    if checkpoint.suffix == ".onnx":
+        raise UserError(f"{checkpoint} is an export already: give the checkpoint that it was made of")
+    model, spec = load_segmenter(checkpoint, told)
     if not isinstance(model, Segmenter) or not isinstance(spec, SegmenterSpec):
         raise UserError(f"{checkpoint} is a DeepLab, which has no boxes or prototypes: only YOLACT can be exported")
+    if semantic and not model.has_semantic:
+        raise UserError(f"export.semantic=true: {checkpoint} has no semantic_seg_conv, which makes the semantic map")
     return model, spec
 
 
+class _Part(NamedTuple):
+    """A network to write, what goes in and comes out, and what it is traced with and compared on."""
+
+    network: nn.Module
+    stem: str
+    takes: str
+    gives: Sequence[str]
+    traced: Float[Tensor, "b c H W"]
+    compared: Float[Tensor, "b2 c H W"]
+    dynamic: bool
+    deformable: bool = False
+    entries: Mapping[str, str] = {}
+
+
 def _write(cfg: Config, model: Segmenter, spec: SegmenterSpec, target: Path) -> dict[str, float]:
-    """Write network and description; how far each output is from the model's, relative to its scale."""
-    dynamic = cfg.export.batch is ExportBatch.dynamic
-    exported = ExportedSegmenter(model, squeezed=cfg.export.batch is ExportBatch.squeezed, semantic=cfg.export.semantic)
-    traced, compared = (noise(photos, size=spec.image_size) for photos in ((2, 3) if dynamic else (1, 1)))
-    with torch.inference_mode():
-        expected, anchors = exported(compared), model(compared).anchors
-    description = describe(spec, anchors=anchors, outputs=exported.outputs, batch=cfg.export.batch.value)
-    (target / "model.json").write_text(description.to_json(), encoding="utf-8")
+    """Write networks and description; how far each output is from the model's, relative to its scale."""
     if cfg.format is OutputFormat.onnx:
         check_packages()
-        path = target / "model.onnx"
+    exported = ExportedSegmenter(model, squeezed=cfg.export.batch is ExportBatch.squeezed, semantic=cfg.export.semantic)
+    dynamic = cfg.export.batch is ExportBatch.dynamic
+    traced, compared = (noise(photos, size=spec.image_size) for photos in ((2, 3) if dynamic else (1, 1)))
+    with torch.inference_mode():
+        raw = model(compared)
+    scorer = [] if model.mask_iou is None else [_scorer(model.mask_iou, raw.prototypes)]
+    description = describe(
+        spec,
+        anchors=raw.anchors,
+        outputs=exported.outputs,
+        batch=cfg.export.batch.value,
+        mask_iou=scorer[0].stem + SUFFIXES[cfg.format] if scorer else "",
+    )
+    (target / "model.json").write_text(description.to_json(), encoding="utf-8")
+    network = _Part(
+        network=exported,
+        stem="model",
+        takes=INPUT,
+        gives=exported.outputs,
+        traced=traced,
+        compared=compared,
+        dynamic=dynamic,
+        deformable=description.deformable,
+        entries=description.entries(),
+    )
+    return {name: value for part in (network, *scorer) for name, value in _write_part(cfg, part, target).items()}
+
+
+def _scorer(net: MaskIoUNet, prototypes: Float[Tensor, "b k h w"]) -> _Part:
+    """YOLACT++'s mask-IoU net, for any number of masks."""
+    height, width = prototypes.shape[-2:]
+    traced, compared = (noisy_masks(count, size=(height, width)) for count in (2, 3))
+    return _Part(net, "mask_iou", MASKS, [IOU], traced, compared, dynamic=True)
+
+
+def _write_part(cfg: Config, part: _Part, target: Path) -> dict[str, float]:
+    """Write one network and run what was written; how far each output is from the model's."""
+    path = target / f"{part.stem}{SUFFIXES[cfg.format]}"
+    with torch.inference_mode():
+        expected = part.network(part.compared)
+    if cfg.format is OutputFormat.onnx:
         write_onnx(
-            exported,
-            traced,
+            part.network,
+            part.traced,
             path,
-            dynamic=dynamic,
-            deformable=description.deformable,
-            entries=description.entries(),
+            takes=part.takes,
+            gives=part.gives,
+            dynamic=part.dynamic,
+            deformable=part.deformable,
+            entries=part.entries,
         )
-        found = run_onnx(path, compared.numpy(), threads=cfg.runtime.threads, deformable=description.deformable)
+        found = run_onnx(path, part.compared.numpy(), threads=cfg.runtime.threads, deformable=part.deformable)
     else:
-        path = target / "model.pt2"
-        write_torch(exported, traced, path, dynamic=dynamic)
-        found = run_torch(path, compared)
-    pairs = zip(exported.outputs, expected, found, strict=True)
+        write_torch(part.network, part.traced, path, dynamic=part.dynamic)
+        found = run_torch(path, part.compared)
+    return _differences(part.gives, expected if isinstance(expected, tuple) else (expected,), found)
+
+
+def _differences(
+    names: Sequence[str], expected: Sequence[Tensor], found: Sequence[Float[np.ndarray, "..."]]
+) -> dict[str, float]:
+    pairs = zip(names, expected, found, strict=True)
     differences = {name: largest_difference(one, other) for name, one, other in pairs}
     _check(differences)
     return differences
 
 
-def _check(differences: dict[str, float]) -> None:
+def _check(differences: Mapping[str, float]) -> None:
     name, difference = max(differences.items(), key=lambda item: item[1])
     if difference > TOLERANCE:
         raise UserError(

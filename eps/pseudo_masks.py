@@ -1,134 +1,124 @@
 """Turn localization maps into pseudo-masks and pseudo-instances (stage 2).
 
-Reads photos, tags, saliency maps (for `pseudo_masks.threshold=auto`) and `classifier/`; writes `pseudo_masks/`: palette
-PNGs, instances in COCO's format and a manifest. A run that is stopped keeps its finished photos in
-`pseudo_masks.resume/`, from where the next one goes on.
+Reads photos, tags, saliency maps (for `pseudo_masks.threshold=auto` and `pseudo_masks.saliency=trusted`) and
+`classifier/`; writes `pseudo_masks/`: palette PNGs, instances in COCO's format and a manifest. A run that is stopped
+keeps its finished photos in `pseudo_masks.resume/`, from where the next one goes on. With `source=shards:PATTERN` it
+labels the photos of tar files in WebDataset's form instead, shard by shard into `pseudo_masks_shards/`: see
+docs/SCALING.md.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
-from eps import build
+from eps import build, build_data
 from eps.cli import entrypoint
 from eps.data.artifacts import (
     LabelledInstance,
     as_plain,
     file_hash,
+    fingerprint_of,
     read_mask,
     read_scores,
     write_instances,
     write_mask,
-    write_scores,
 )
 from eps.data.datasets import read_saliency
 from eps.data.layout import DatasetFolder
-from eps.data.manifest import SCORES, Recorder, intact, recorded
+from eps.data.manifest import CLASSIFIER, Recorder
 from eps.data.unfinished import Unfinished, keep
+from eps.engine import ranks
 from eps.engine.agreement import Agreement, LabelTally, agreement
 from eps.engine.checkpoint import load_classifier_for
-from eps.engine.inference import localize
+from eps.engine.overlap import ahead
 from eps.engine.progress import announce, progress_bar
 from eps.errors import UserError
+from eps.mask_labels import labelled, needs_threshold
 from eps.models.classifier import Classifier
-from eps.ops.crf import dense_crf
 from eps.ops.instances import split_instances
-from eps.ops.pseudo_labels import alpha_background, constant_background, label_map, most_probable
-from eps.schema import Config, CRFBackend, CRFBackground, PseudoMasksConfig, Result
+from eps.schema import Config, Result
+from eps.schema.pseudo_masks import PseudoMasksConfig, SaliencyUse
+from eps.shard_masks import is_over_shards, label_shards_of
+from eps.stored_maps import how_mapped, score_files, scores_and_saliency, stored_scores, write_missing_scores
 
 
 def run(cfg: Config) -> Result:
-    """Label the training split, and score the labels by agreement with saliency and tags (no truth)."""
+    """Label the training split, and score the labels by agreement with saliency and tags (no truth).
+
+    Several processes label every so many-th photo each, and rank 0 puts them together.
+    """
+    ranks.join(device=cfg.runtime.device)
+    if is_over_shards(cfg):
+        fixed = cfg.pseudo_masks.threshold if needs_threshold(cfg.pseudo_masks) else None
+        labels = partial(_labels, cfg.pseudo_masks, build.accelerator(cfg).device)
+        return label_shards_of(cfg, threshold=fixed, labels=labels)
     node = cfg.pseudo_masks
-    weights = _weights(cfg)
-    folder = build.dataset(cfg.data)
+    weights = build.trained(cfg, "classifier")
+    folder = build_data.dataset(cfg.data)
     ids = folder.ids(cfg.data.train)
     model = load_classifier_for(weights, folder.classes)
     with_saliency = all(folder.saliency_path(photo).is_file() for photo in ids)
-    if node.threshold == "auto" and not (with_saliency or _without_threshold(node)):
+    if node.threshold == "auto" and needs_threshold(node) and not with_saliency:
         raise UserError("pseudo_masks.threshold=auto needs a saliency map for every photo; set a number instead")
     classifier = file_hash(weights)
     inputs = folder.fingerprint(ids, with_saliency=with_saliency)
-    maps = build.fingerprint(repr(node.scales), repr(node.flip), classifier, inputs)
-    recorder = Recorder(cfg.output("pseudo_masks"), fingerprint=build.fingerprint(replace(node, checkpoint=""), maps))
-    if (earlier := recorder.finished()) is not None:
+    _check_use_of_saliency(node, model, with_saliency=with_saliency)
+    maps = fingerprint_of(*how_mapped(cfg), classifier, inputs)
+    recorder = Recorder(cfg.output("pseudo_masks"), fingerprint=fingerprint_of(node, maps))
+    if (earlier := ranks.on_main(recorder.finished)) is not None:
         announce(recorder.folder, earlier, fresh=False)
         return Result(score=earlier, path=recorder.folder)
     unfinished = Unfinished(recorder.folder)
-    scores = _stored_scores(cfg, maps, ids)
-    if scores is None:
-        scores = _score_files(node, classifier, folder, ids, unfinished)
-        _write_scores(node, model, folder, scores, build.accelerator(cfg).device)
-    found = agreement(_scores_and_saliency(folder, scores)) if _needs_agreement(node, with_saliency) else None
+    own = ranks.own(ids)
+    stored = ranks.on_main(lambda: stored_scores(cfg, maps, ids))
+    if stored is None:
+        scores = score_files(cfg, classifier, folder, own, unfinished)
+        write_missing_scores(cfg, model, folder, scores)
+    else:
+        scores = {photo: stored[photo] for photo in own}
+    found = _agreement(folder, scores) if with_saliency and needs_threshold(node) else None
     threshold = _threshold(node, found)
     masks = _mask_files(node, folder, threshold, scores, unfinished)
-    _write_masks(node, folder, scores, masks, threshold)
-    with recorder.writing() as target:
-        for photo in ids:
-            keep(masks[photo], target / "masks" / f"{photo}.png")
-            if node.save_scores:
-                keep(scores[photo], target / "scores" / f"{photo}.npz")
-        tally = _write_instances(node, folder, masks, target, with_saliency=with_saliency)
-        recorder.record(
-            target,
-            score=tally.score(),
-            config=as_plain(node),
-            classifier=classifier,
-            maps=maps,
-            threshold=threshold,
-            threshold_curve=None if found is None else found.iou,
-            counts=tally.counts(),
-        )
-    unfinished.discard()
-    announce(recorder.folder, tally.score(), fresh=True)
-    return Result(score=tally.score(), path=recorder.folder)
+    _write_masks(cfg, folder, scores, masks, threshold)
+    all_scores, all_masks = ranks.merged(scores, order=ids), ranks.merged(masks, order=ids)
+
+    def finish() -> float:
+        with recorder.writing() as target:
+            for photo in ids:
+                keep(all_masks[photo], target / "masks" / f"{photo}.png")
+                if node.save_scores:
+                    keep(all_scores[photo], target / "scores" / f"{photo}.npz")
+            tally = _write_instances(node, folder, all_masks, target, with_saliency=with_saliency)
+            recorder.record(
+                target,
+                score=tally.score(),
+                config=as_plain(node),
+                inputs={"data": inputs, "model" if cfg.model else CLASSIFIER: classifier},
+                skipped=folder.skipped(cfg.data.train),
+                classifier=classifier,
+                maps=maps,
+                threshold=threshold,
+                threshold_curve=None if found is None else found.iou,
+                counts=tally.counts(),
+            )
+        unfinished.discard()
+        return tally.score()
+
+    score = ranks.on_main(finish)
+    announce(recorder.folder, score, fresh=True)
+    return Result(score=score, path=recorder.folder)
 
 
-main = entrypoint(run)
-
-
-def refined_labels(
-    cfg: PseudoMasksConfig,
-    photo: UInt8[np.ndarray, "H W 3"],
-    scores: Float[Tensor, "c H W"],
-    *,
-    threshold: float | None,
-) -> UInt8[Tensor, "H W"]:
-    """Labels (class + 1, 0, 255) after the CRF that the config chooses; one with alpha needs no threshold.
-
-    `scores` are zero for absent classes, which the CRF leaves out; one class or more must be there.
-    """
-    present = scores.flatten(1).any(dim=1).nonzero()[:, 0]
-    if cfg.crf_background is CRFBackground.alpha:
-        planes = alpha_background(scores[present], alpha=cfg.crf_alpha)
-    else:
-        assert threshold is not None
-        planes = constant_background(scores[present], threshold=threshold)
-    refined = dense_crf(photo, planes, **asdict(cfg.crf_parameters))
-    return most_probable(refined, classes=present, ignore_band=cfg.ignore_band)
-
-
-def _weights(cfg: Config) -> Path:
-    """The classifier's file: that of the run, or of the folder or file that the config names."""
-    place = Path(cfg.pseudo_masks.checkpoint or cfg.input("classifier"))
-    return place if place.is_file() else place / "model.safetensors"
-
-
-def _without_threshold(cfg: PseudoMasksConfig) -> bool:
-    return cfg.crf is not CRFBackend.none and cfg.crf_background is CRFBackground.alpha
-
-
-def _needs_agreement(cfg: PseudoMasksConfig, with_saliency: bool) -> bool:
-    return with_saliency and not _without_threshold(cfg)
+main = entrypoint(run, many=True)
 
 
 def _threshold(cfg: PseudoMasksConfig, found: Agreement | None) -> float | None:
-    if _without_threshold(cfg):
+    if not needs_threshold(cfg):
         return None
     if not isinstance(cfg.threshold, str):
         return cfg.threshold
@@ -136,47 +126,19 @@ def _threshold(cfg: PseudoMasksConfig, found: Agreement | None) -> float | None:
     return found.threshold()
 
 
-def _stored_scores(cfg: Config, maps: str, ids: Sequence[str]) -> dict[str, Path] | None:
-    """Scores that an earlier run has kept, if they are of these photos, this classifier, these scales."""
-    earlier = cfg.input("pseudo_masks")
-    if recorded(earlier).get("maps") != maps or not intact(earlier, under=SCORES):
-        return None
-    return {photo: earlier / "scores" / f"{photo}.npz" for photo in ids}
+def _check_use_of_saliency(cfg: PseudoMasksConfig, model: Classifier, *, with_saliency: bool) -> None:
+    if cfg.saliency is SaliencyUse.none:
+        return
+    if not model.background:
+        raise UserError(f"pseudo_masks.saliency={cfg.saliency}: CAM's maps are no probabilities; set it to none")
+    if not with_saliency:
+        raise UserError(f"pseudo_masks.saliency={cfg.saliency} needs a saliency map for every photo; set it to none")
 
 
-def _score_files(
-    cfg: PseudoMasksConfig, classifier: str, folder: DatasetFolder, ids: Sequence[str], unfinished: Unfinished
-) -> dict[str, Path]:
-    """Where each photo's localization maps lie: another place for another photo, tag, classifier or scale."""
-    made: dict[str, Path] = {}
-    for photo in ids:
-        source = folder.fingerprint([photo], with_saliency=False)
-        key = build.fingerprint(repr(cfg.scales), repr(cfg.flip), classifier, source)
-        made[photo] = unfinished.file("scores", photo, key=key, suffix=".npz")
-    return made
-
-
-def _write_scores(
-    cfg: PseudoMasksConfig,
-    model: Classifier,
-    folder: DatasetFolder,
-    files: dict[str, Path],
-    device: torch.device,
-) -> None:
-    missing = [photo for photo, path in files.items() if not path.is_file()]
-    model.to(device)
-    with progress_bar("localization maps", total=len(files), done=len(files) - len(missing)) as advance:
-        for photo in missing:
-            tags = torch.from_numpy(folder.tags(photo)).to(device)
-            scores = localize(model, folder.photo(photo), tags, scales=cfg.scales, flip=cfg.flip)
-            write_scores(files[photo], scores.cpu().numpy())
-            advance(None)
-
-
-def _scores_and_saliency(folder: DatasetFolder, files: dict[str, Path]) -> Iterator[tuple[Tensor, Tensor]]:
-    for photo, path in files.items():
-        scores = torch.from_numpy(read_scores(path))
-        yield scores, read_saliency(folder, photo, size=(scores.shape[1], scores.shape[2]))
+def _agreement(folder: DatasetFolder, own: dict[str, Path]) -> Agreement:
+    """That of all processes' photos."""
+    found = ranks.gathered(agreement(scores_and_saliency(folder, own)))
+    return Agreement(*(torch.stack(counts).sum(dim=0) for counts in zip(*found, strict=True)))
 
 
 def _mask_files(
@@ -191,35 +153,38 @@ def _mask_files(
     made: dict[str, Path] = {}
     for photo, path in scores.items():
         sources = (file_hash(folder.photo_path(photo)), file_hash(path))
-        key = build.fingerprint(*map(str, settings), *sources)
+        key = fingerprint_of(*map(str, settings), *sources)
         made[photo] = unfinished.file("masks", photo, key=key, suffix=".png")
     return made
 
 
 def _write_masks(
-    cfg: PseudoMasksConfig,
+    cfg: Config,
     folder: DatasetFolder,
     scores: dict[str, Path],
     masks: dict[str, Path],
     threshold: float | None,
 ) -> None:
+    """Reading and labelling overlap with writing."""
     missing = [photo for photo, path in masks.items() if not path.is_file()]
+    mapped = ((partial(folder.photo, photo), torch.from_numpy(read_scores(scores[photo]))) for photo in missing)
+    made = labelled(cfg.pseudo_masks, mapped, threshold=threshold, device=build.accelerator(cfg).device)
     with progress_bar("pseudo-masks", total=len(masks), done=len(masks) - len(missing)) as advance:
-        for photo in missing:
-            maps = torch.from_numpy(read_scores(scores[photo]))
-            write_mask(masks[photo], _labels(cfg, folder, photo, maps, threshold).numpy())
+        for photo, labels in zip(missing, ahead(made), strict=True):
+            write_mask(masks[photo], labels.numpy())
             advance(None)
 
 
 def _labels(
-    cfg: PseudoMasksConfig, folder: DatasetFolder, photo: str, scores: Float[Tensor, "c H W"], threshold: float | None
+    cfg: PseudoMasksConfig,
+    device: torch.device,
+    photo: Callable[[], Image.Image],
+    scores: Float[Tensor, "c H W"],
+    threshold: float | None,
 ) -> UInt8[Tensor, "H W"]:
-    if not scores.any():  # it has no tag: background, whatever refines the others
-        return torch.zeros(scores.shape[1:], dtype=torch.uint8)
-    if cfg.crf is CRFBackend.none:
-        assert threshold is not None
-        return label_map(scores, threshold=threshold, ignore_band=cfg.ignore_band)
-    return refined_labels(cfg, np.asarray(folder.photo(photo)), scores, threshold=threshold)
+    """Those of one photo."""
+    (labels,) = labelled(cfg, [(photo, scores)], threshold=threshold, device=device)
+    return labels
 
 
 def _write_instances(

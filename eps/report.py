@@ -15,9 +15,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from eps import build
+from eps import build, build_data
 from eps.cli import entrypoint
-from eps.data.artifacts import as_plain, replaced_folder, write_json
+from eps.data.artifacts import as_plain, write_json
+from eps.data.atomic import replaced_folder
 from eps.data.layout import DatasetFolder
 from eps.engine.instances import Instances
 from eps.engine.runtime import peak_memory_mb
@@ -42,7 +43,7 @@ def run(cfg: Config) -> Result:
     splits = Splits(train=cfg.data.scored, val=cfg.data.val, also=tuple(cfg.data.also))
     rows = gather_rows(parts, splits)
     seconds = seconds_of(parts)
-    folder = build.dataset(cfg.data)
+    folder = build_data.dataset(cfg.data)
     with replaced_folder(cfg.output("report")) as target:
         page = _page(cfg, folder, parts, splits, rows, seconds)
         (target / "index.html").write_text(render(page), encoding="utf-8")
@@ -62,7 +63,7 @@ def _page(
     cfg: Config, folder: DatasetFolder, parts: Parts, splits: Splits, rows: Sequence[Row], seconds: dict[str, float]
 ) -> Page:
     sizes = {split: len(folder.ids(split)) for split in splits.all if folder.has_split(split)}
-    truth = build.truth(cfg.data)
+    truth = build_data.truth(cfg.data)
     found: dict[str, Instances] = {}
     labels: dict[str, np.ndarray] = {}
     combination: Combination | None = None

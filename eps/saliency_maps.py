@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from eps import build
+from eps import build, build_data
 from eps.cli import entrypoint
-from eps.data.artifacts import as_plain, file_hash, read_json, write_json
+from eps.data.artifacts import as_plain, file_hash, fingerprint_of, read_json, write_json
 from eps.data.layout import DatasetFolder
 from eps.data.manifest import Recorder, recorded
 from eps.engine.progress import announce, console, progress_bar
 from eps.errors import UserError
 from eps.saliency.maps import advice, make_maps, summarise, without_map
-from eps.schema import Config, Result, SaliencyConfig, SaliencyKind
+from eps.schema import Config, Result
+from eps.schema.saliency import SaliencyConfig, SaliencyKind
 
 _ANY: Final = ("model", "batch", "splits", "overwrite")
 """Settings that maps do not depend on; the model's hash stands for its path."""
@@ -28,13 +29,13 @@ def run(cfg: Config) -> Result:
     The score is the mean share of pixels below a quarter or above three quarters of full saliency, where a map that is
     all but empty or all but full counts 0: such maps teach nothing.
     """
-    folder = build.dataset(cfg.data)
+    folder = build_data.dataset(cfg.data, maps=False)
     ids = _ids(cfg, folder)
     missing = without_map(folder, ids)
     if missing and cfg.saliency.kind is SaliencyKind.none:
         raise UserError(advice(folder, missing, of=len(ids)))
     wanted = ids if cfg.saliency.overwrite else missing
-    recorder = Recorder(cfg.output("saliency"), fingerprint=build.fingerprint(cfg.saliency))
+    recorder = Recorder(cfg.output("saliency"), fingerprint=fingerprint_of(cfg.saliency))
     settings: dict[str, Any] = {"config": as_plain(cfg.saliency), "model_sha256": _model_hash(cfg.saliency)}
     begun = recorder.folder.with_name(f"{recorder.folder.name}.resume.json")
     kept = len(ids) - len(wanted)
@@ -48,6 +49,7 @@ def run(cfg: Config) -> Result:
                 target,
                 score=summary.decided,
                 **settings,
+                skipped={photo: why for split in cfg.saliency.splits for photo, why in folder.skipped(split).items()},
                 provider=provider,
                 counts={"made": len(wanted), "kept": kept},
                 summary=summary._asdict(),
@@ -71,7 +73,7 @@ def run_where_missing(cfg: Config) -> None:
     """For a stage: make the maps that are missing, where a network for it is chosen."""
     if cfg.saliency.kind is SaliencyKind.none:
         return
-    folder = build.dataset(cfg.data)
+    folder = build_data.dataset(cfg.data, maps=False)
     if cfg.saliency.overwrite or without_map(folder, _ids(cfg, folder)):
         run(cfg)
 

@@ -10,47 +10,50 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from eps import build
+from eps import build, build_data, build_training
 from eps.cli import entrypoint
-from eps.data.artifacts import as_plain
+from eps.data.artifacts import as_plain, fingerprint_of
 from eps.data.datasets import TaggedDataset, join_tagged, read_saliency
 from eps.data.layout import DatasetFolder
 from eps.data.loading import load_batches
 from eps.data.manifest import Recorder
 from eps.data.samples import TaggedPhotos
-from eps.data.sampling import TrainingDraws
+from eps.engine import ranks
 from eps.engine.agreement import agreement
 from eps.engine.checkpoint import save_model
+from eps.engine.descent import Losses
 from eps.engine.inference import localize
-from eps.engine.loop import Losses
 from eps.engine.progress import announce
 from eps.errors import UserError
 from eps.losses.classification import pooled_logits, tag_loss
 from eps.losses.eps import eps_loss, saliency_likelihood
 from eps.models.classifier import Classifier
 from eps.saliency.maps import advice, without_map
-from eps.schema import ClassifierConfig, ClassifierKind, Config, Pooling, Result, SaliencyLoss
+from eps.schema import Config, Result
+from eps.schema.classifier import ClassifierConfig, ClassifierKind, Pooling, SaliencyAt, SaliencyLoss
 
 PHOTOS_FOR_SCORE = 100
 
 
 def run(cfg: Config) -> Result:
     """Train, write `classifier/`, and score by the agreement of the maps with saliency (no truth)."""
+    ranks.join(device=cfg.runtime.device)
     cfg = replace(cfg, classifier=build.scaled_with_batch(cfg.classifier))
-    folder = build.dataset(cfg.data)
+    folder = build_data.dataset(cfg.data)
     ids = folder.ids(cfg.data.train)
     if _uses_saliency(cfg) and (missing := without_map(folder, ids)):
         raise UserError(advice(folder, missing, of=len(ids)))
     inputs = folder.fingerprint(ids, with_saliency=_uses_saliency(cfg))
-    fingerprint = build.fingerprint(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
+    fingerprint = fingerprint_of(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
     recorder = Recorder(cfg.output("classifier"), fingerprint=fingerprint)
-    if (earlier := recorder.finished()) is not None:
+    if (earlier := ranks.on_main(recorder.finished)) is not None:
         announce(recorder.folder, earlier, fresh=False)
         return Result(score=earlier, path=recorder.folder)
     accelerator = build.accelerator(cfg)
     model, spec = build.classifier(cfg, folder.classes)
-    history = build.fit(
+    history = build_training.fit(
         cfg,
         cfg.classifier,
         recorder,
@@ -63,15 +66,28 @@ def run(cfg: Config) -> Result:
         size=len(ids),
         label=f"classifier ({cfg.classifier.kind})",
     )
-    score = _score(model.eval(), folder, ids[:PHOTOS_FOR_SCORE], accelerator.device)
-    with recorder.writing() as target:
-        save_model(target / "model.safetensors", model, spec)
-        recorder.record(target, score=score, config=as_plain(cfg.classifier), history=history)
+
+    def finish() -> float:
+        score = _score(model.eval(), folder, ids[:PHOTOS_FOR_SCORE], accelerator.device)
+        with recorder.writing() as target:
+            save_model(target / "model.safetensors", model, spec)
+            recorder.record(
+                target,
+                score=score,
+                config=as_plain(cfg.classifier),
+                inputs={"data": inputs},
+                skipped=folder.skipped(cfg.data.train),
+                **build.recipe(cfg),
+                history=history,
+            )
+        return score
+
+    score = ranks.on_main(finish)
     announce(recorder.folder, score, fresh=True)
     return Result(score=score, path=recorder.folder)
 
 
-main = entrypoint(run)
+main = entrypoint(run, many=True)
 
 
 def _uses_saliency(cfg: Config) -> bool:
@@ -83,7 +99,7 @@ def _batches(cfg: Config, folder: DatasetFolder, ids: Sequence[str], start: int)
     transform = build.transform(node.augment, mean=cfg.trunk.mean)
     return load_batches(
         TaggedDataset(folder=folder, ids=ids, transform=transform, with_saliency=_uses_saliency(cfg)),
-        TrainingDraws(photos=len(ids), batch=node.batch, steps=node.steps, seed=cfg.seed, start=start),
+        build_training.draws(cfg, node, photos=len(ids), start=start),
         join=join_tagged,
         workers=cfg.runtime.workers,
     )
@@ -94,19 +110,22 @@ def _criterion(
 ) -> Losses:
     maps = model(normalize(batch.photos)).maps
     classes = batch.tags.shape[1]
-    weights = batch.saliency if cfg.pooling is Pooling.salient else None
+    saliency = batch.saliency
+    if cfg.saliency_at is SaliencyAt.maps:
+        saliency = F.interpolate(saliency, size=maps.shape[-2:], mode="area")
+    weights = saliency if cfg.pooling is Pooling.salient else None
     logits = pooled_logits(maps[:, :classes], weights, floor=cfg.pooling_floor)
     terms = {"tags": cfg.tag_weight * tag_loss(logits, batch.tags)}
     if cfg.kind is ClassifierKind.eps:
-        terms["saliency"] = _saliency_term(cfg, maps, batch, step)
+        terms["saliency"] = _saliency_term(cfg, maps, saliency, batch.tags, step)
     return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
 
 
-def _saliency_term(cfg: ClassifierConfig, maps: Tensor, batch: TaggedPhotos, step: int) -> Tensor:
+def _saliency_term(cfg: ClassifierConfig, maps: Tensor, saliency: Tensor, tags: Tensor, step: int) -> Tensor:
     if cfg.saliency_loss is SaliencyLoss.likelihood:
-        return saliency_likelihood(maps, batch.saliency, batch.tags)
+        return saliency_likelihood(maps, saliency, tags)
     select_all = step < cfg.select_all * cfg.steps
-    return eps_loss(maps, batch.saliency, batch.tags, tau=cfg.tau, lam=cfg.lam, select_all=select_all).loss
+    return eps_loss(maps, saliency, tags, tau=cfg.tau, lam=cfg.lam, select_all=select_all).loss
 
 
 def _score(model: Classifier, folder: DatasetFolder, ids: Sequence[str], device: torch.device) -> float:

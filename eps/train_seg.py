@@ -4,41 +4,45 @@ Reads photos, `pseudo_masks/` and, for YOLACT's start, `classifier/`; writes `se
 manifest.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from eps import build
+from eps import build, build_data, build_training
+from eps.checkpoints.yolact_specs import SPECS
 from eps.cli import entrypoint
-from eps.data.artifacts import as_plain, file_hash
+from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.datasets import InstanceDataset, SemanticDataset, join_labelled, read_saliency
 from eps.data.layout import DatasetFolder
 from eps.data.loading import load_batches
-from eps.data.manifest import Recorder
+from eps.data.manifest import CLASSIFIER, Recorder, contents_hash
 from eps.data.mask_sources import PseudoMasks
 from eps.data.samples import MaskSource
-from eps.data.sampling import TrainingDraws
 from eps.data.truth import Truth
+from eps.engine import ranks
 from eps.engine.agreement import LabelTally
 from eps.engine.checkpoint import load_classifier, save_model
-from eps.engine.criteria import instance_losses, semantic_losses
-from eps.engine.loop import Losses
+from eps.engine.criteria import instance_counts, instance_losses, semantic_counts, semantic_losses
+from eps.engine.descent import Losses
 from eps.engine.predictor import Predictor
-from eps.engine.progress import announce
+from eps.engine.progress import announce, remark
 from eps.errors import UserError
 from eps.models.deeplab import DeepLab
 from eps.models.segmenter import Segmenter
 from eps.models.spec import DeepLabSpec, SegmenterSpec
-from eps.schema import Config, Result, SegmenterKind, Supervision
+from eps.schema import Config, Result
+from eps.schema.segmenter import SegmenterKind, Supervision
 
 PHOTOS_FOR_SCORE = 50
 MIN_AREA = 16
-"""Pixels that a crop must leave of an instance."""
+"""Pixels that a crop must leave of a pseudo-instance; of a true one `augment.min_side` alone decides."""
+MIN_MASK_SIDE = 1.0
+"""Prototype pixels that a box counts as at least, where our own design's masks are learnt."""
 TEST = ("score_threshold", "nms_iou", "max_detections", "cross_class", "test_scales", "test_flip")
 """Settings of prediction: training does not depend on them."""
 
@@ -53,23 +57,27 @@ class _Task(NamedTuple):
     dataset: InstanceDataset | SemanticDataset
     join: Callable[[list[Any]], Any]
     criterion: Callable[[nn.Module, Any, int], Losses]
+    counts: Callable[[Any], Tensor]
+    """What the criterion divides by, beside photos."""
 
 
 def run(cfg: Config) -> Result:
     """Train, write `segmenter/`, and score by agreement with saliency and tags (no truth)."""
-    cfg = replace(cfg, segmenter=build.scaled_with_batch(cfg.segmenter))
-    folder = build.dataset(cfg.data)
+    ranks.join(device=cfg.runtime.device)
+    cfg = replace(cfg, segmenter=build.remaining(build.scaled_with_batch(cfg.segmenter)))
+    folder = build_data.dataset(cfg.data)
     ids = folder.ids(cfg.data.train)
     masks = _mask_source(cfg, folder)
-    fingerprint = build.fingerprint(*_settings(cfg), *_inputs(cfg, folder, ids, masks))
+    inputs = _inputs(cfg, folder, ids, masks)
+    fingerprint = fingerprint_of(*_settings(cfg), *inputs.values())
     recorder = Recorder(cfg.output("segmenter"), fingerprint=fingerprint)
-    if (earlier := recorder.finished()) is not None:
+    if (earlier := ranks.on_main(recorder.finished)) is not None:
         announce(recorder.folder, earlier, fresh=False)
         return Result(score=earlier, path=recorder.folder)
     accelerator = build.accelerator(cfg)
     make = _deeplab if _is_deeplab(cfg) else _yolact
     task = make(cfg, folder, ids, masks)
-    history = build.fit(
+    history = build_training.fit(
         cfg,
         cfg.segmenter,
         recorder,
@@ -77,26 +85,40 @@ def run(cfg: Config) -> Result:
         task.model,
         last=task.last,
         criterion=task.criterion,
+        count=task.counts,
         batches=partial(_batches, cfg, task, len(ids)),
         photos=task.dataset.sources,
         size=len(ids),
         label=f"{'DeepLab' if _is_deeplab(cfg) else 'segmenter'} ({cfg.segmenter.supervision})",
     )
-    predictor = Predictor(model=task.model, spec=task.spec, device=accelerator.device)
-    score = _score(predictor, folder, ids[:PHOTOS_FOR_SCORE])
-    with recorder.writing() as target:
-        save_model(target / "model.safetensors", task.model, task.spec)
-        recorder.record(target, score=score, config=as_plain(cfg.segmenter), history=history)
+
+    def finish() -> float:
+        predictor = Predictor(model=task.model, spec=task.spec, device=accelerator.device)
+        score = _score(predictor, folder, ids[:PHOTOS_FOR_SCORE])
+        with recorder.writing() as target:
+            save_model(target / "model.safetensors", task.model, task.spec)
+            recorder.record(
+                target,
+                score=score,
+                config=as_plain(cfg.segmenter),
+                inputs=inputs | _artifact(masks),
+                skipped=folder.skipped(cfg.data.train),
+                **build.recipe(cfg),
+                history=history,
+            )
+        return score
+
+    score = ranks.on_main(finish)
     announce(recorder.folder, score, fresh=True)
     return Result(score=score, path=recorder.folder)
 
 
-main = entrypoint(run)
+main = entrypoint(run, many=True)
 
 
 def _mask_source(cfg: Config, folder: DatasetFolder) -> Truth | PseudoMasks:
     if cfg.segmenter.supervision is Supervision.truth:
-        return build.truth(cfg.data)
+        return build_data.truth(cfg.data)
     return PseudoMasks(cfg.input("pseudo_masks"))
 
 
@@ -115,21 +137,28 @@ def _settings(cfg: Config) -> list[Any]:
     return [cfg.trunk, repr({key: value for key, value in node.items() if key not in TEST}), *common]
 
 
-def _inputs(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: Truth | PseudoMasks) -> list[str]:
+def _inputs(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: Truth | PseudoMasks) -> dict[str, str]:
     """What training depends on beside its config, each as a hash."""
-    inputs = [folder.fingerprint(ids, with_saliency=False), masks.fingerprint(ids)]
+    inputs = {"data": folder.fingerprint(ids, with_saliency=False), "masks": masks.fingerprint(ids)}
     if cfg.segmenter.warm_start:
         path = cfg.input("classifier") / "model.safetensors"
-        inputs.append(file_hash(path) if path.is_file() else "")
+        inputs[CLASSIFIER] = file_hash(path) if path.is_file() else ""
     _, _, released = cfg.segmenter.weights.partition("released:")
     if released and Path(released).is_file():
-        inputs.append(file_hash(Path(released)))
+        inputs["weights"] = file_hash(Path(released))
     return inputs
+
+
+def _artifact(masks: Truth | PseudoMasks) -> dict[str, str | None]:
+    """Which pseudo-masks these were, for those who look whether they still lie there."""
+    return {"pseudo_masks": contents_hash(masks.folder)} if isinstance(masks, PseudoMasks) else {}
 
 
 def _yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskSource) -> _Task:
     node = cfg.segmenter
     model, spec = build.segmenter(cfg, folder.classes)
+    for line in _oddities(spec):
+        remark(line)
     if node.warm_start:
         _warm_start(model, cfg, folder.classes)
     transform = build.instance_transform(node, mean=cfg.trunk.mean)
@@ -142,7 +171,7 @@ def _yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskS
             ids=ids,
             masks=masks,
             transform=transform,
-            min_area=MIN_AREA,
+            min_area=1 if node.supervision is Supervision.truth else MIN_AREA,
             min_side=node.augment.min_side,
             paste=node.paste,
         ),
@@ -156,10 +185,32 @@ def _yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskS
             semantic_weight=node.semantic_weight,
             mask_iou_weight=node.mask_iou_weight,
             masks_per_image=node.masks_per_image,
+            min_mask_side=0.0 if spec.design == "released" else MIN_MASK_SIDE,
             mask_scorer=model.mask_iou,
             sigmoid_maps=spec.design == "released",
         ),
+        counts=partial(instance_counts, anchors=model.anchors_of),
     )
+
+
+def _oddities(spec: SegmenterSpec) -> Iterator[str]:
+    """What is allowed in a config that was put together by hand, but hardly meant."""
+    for name, known in SPECS.items():
+        if spec.scales == known.scales and spec.image_size != known.image_size:
+            share = min(spec.image_size) / min(known.image_size)
+            scales = [[round(scale * share, 1) for scale in level] for level in spec.scales]
+            height, width = spec.image_size
+            yield (
+                f"segmenter.scales are {name}'s for {known.image_size[0]} px, "
+                f"segmenter.image_size is {height} x {width}: anchors of the same share of a photo "
+                f"are segmenter.scales={str(scales).replace(' ', '')}"
+            )
+            break
+    if spec.mask_iou and not spec.trunk.deformable_every:
+        yield (
+            "segmenter.mask_iou=true with trunk.deformable_every=0 rates masks without deformable convolutions: "
+            "YOLACT++ has both, as trunk=yolact_plus_resnet50 and trunk=yolact_plus_resnet101 bring them"
+        )
 
 
 def _deeplab(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskSource) -> _Task:
@@ -172,6 +223,7 @@ def _deeplab(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: Mask
         dataset=SemanticDataset(folder=folder, ids=ids, masks=masks, transform=transform),
         join=join_labelled,
         criterion=partial(semantic_losses, normalize=model.normalize),
+        counts=semantic_counts,
     )
 
 
@@ -194,8 +246,7 @@ def _warm_start(model: Segmenter, cfg: Config, classes: tuple[str, ...]) -> None
 
 
 def _batches(cfg: Config, task: _Task, photos: int, start: int) -> Iterable[Any]:
-    node = cfg.segmenter
-    draws = TrainingDraws(photos=photos, batch=node.batch, steps=node.steps, seed=cfg.seed, start=start)
+    draws = build_training.draws(cfg, cfg.segmenter, photos=photos, start=start)
     return load_batches(task.dataset, draws, join=task.join, workers=cfg.runtime.workers)
 
 

@@ -1,6 +1,7 @@
 """What `--help` prints: the purpose of a verb, examples, and every choice in `conf/`."""
 
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ Groups (group=choice, * is the default)
 {groups}
 Settings
   Any one: group.key=value, as in classifier.steps=100. Lists: pseudo_masks.scales=[0.5,1].
-  --cfg job prints them all; eps/schema.py says what each one means.
+  --cfg job prints them all; eps/schema/ says what each one means.
 
 Outputs
   Everything of a run lies in runs/<name>/. A multirun gives each job its own folder,
@@ -35,8 +36,9 @@ Outputs
 def usage(verb: ModuleType, conf: Path) -> str:
     """The help of a verb's or stage's module, whose docstring says what it does, reads and writes."""
     name = verb.__spec__.name if verb.__spec__ else verb.__name__  # __main__ has its real name in its spec
+    typed = sys.argv[0] if sys.argv[0].startswith("eps ") else f"python -m {name}"  # the first by eps.__main__
     purpose = (verb.__doc__ or "").strip()
-    return _USAGE.format(command=f"python -m {name}", purpose=purpose, groups="".join(_groups(conf)))
+    return _USAGE.format(command=typed, purpose=purpose, groups="".join(_groups(conf)))
 
 
 def _groups(conf: Path) -> Iterator[str]:

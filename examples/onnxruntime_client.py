@@ -17,8 +17,12 @@ CANDIDATE, OVERLAP, PER_CLASS, MOST = 0.05, 0.5, 200, 100
 
 def network_input(photo, notes):
     """Resized without regard to its aspect ratio, normalised, channels first, in a batch of one."""
-    height, width = notes["image_size"]
-    pixels = np.asarray(photo.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float64) / 255
+    size, bilinear = tuple(notes["image_size"])[::-1], Image.Resampling.BILINEAR
+    if notes["antialias"]:
+        resized = photo.resize(size, bilinear)
+    else:  # Pillow's resize always smooths what shrinks, its transform never does
+        resized = photo.transform(size, Image.Transform.EXTENT, (0, 0, *photo.size), bilinear)
+    pixels = np.asarray(resized, dtype=np.float64) / 255
     return ((pixels - notes["mean"]) / notes["std"]).transpose(2, 0, 1)[None].astype(np.float32)
 
 
@@ -89,4 +93,7 @@ def main(model, source, target, least="0.3"):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:]) if len(sys.argv) in (4, 5) else sys.exit(__doc__)
+    except (OSError, ValueError, KeyError, onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile) as error:
+        sys.exit(f"error: {error}")

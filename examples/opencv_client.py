@@ -19,7 +19,8 @@ def network_input(photo, notes):
     """Resized without regard to its aspect ratio, RGB, normalised, channels first, in a batch of one."""
     height, width = notes["image_size"]
     shrinks = photo.shape[0] > height or photo.shape[1] > width
-    resized = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    smoothed = cv2.INTER_AREA if shrinks and notes["antialias"] else cv2.INTER_LINEAR
+    resized = cv2.resize(photo, (width, height), interpolation=smoothed)
     pixels = resized[:, :, ::-1].astype(np.float64) / 255  # OpenCV reads BGR
     return np.ascontiguousarray(((pixels - notes["mean"]) / notes["std"]).transpose(2, 0, 1)[None], dtype=np.float32)
 
@@ -33,8 +34,7 @@ def decode(loc, anchors, variances):
 
 def overlaps(boxes):
     """The IoU of every two boxes."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(axis=2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return common / np.maximum(area[:, None] + area - common, 1e-12)
@@ -67,10 +67,9 @@ def detect(net, notes, photo, least):
     outputs = net.forward(notes["outputs"])[:4]  # OpenCV 5 wants all of them named
     loc, conf, mask, proto = outputs if notes["batch"] == "squeezed" else (output[0] for output in outputs)
     boxes, size = decode(loc, np.array(notes["anchors"]), notes["variances"]), photo.shape[1::-1]
-    for score, number, anchor in fast_nms(boxes, conf):
-        if score > least:
-            box = np.clip(boxes[anchor], 0, 1) * [*size, *size]
-            yield notes["classes"][number], score, box, instance_mask(proto, mask[anchor], boxes[anchor], size)
+    for score, number, anchor in (item for item in fast_nms(boxes, conf) if item[0] > least):
+        box = np.clip(boxes[anchor], 0, 1) * [*size, *size]
+        yield notes["classes"][number], score, box, instance_mask(proto, mask[anchor], boxes[anchor], size)
 
 
 def main(model, source, target, least="0.3"):
@@ -80,8 +79,7 @@ def main(model, source, target, least="0.3"):
     photo = cv2.imread(source)
     if photo is None:
         sys.exit(f"{source} cannot be read as a photo")
-    drawn = photo.copy()
-    found = list(detect(cv2.dnn.readNetFromONNX(model), notes, photo, float(least)))
+    drawn, found = photo.copy(), list(detect(cv2.dnn.readNetFromONNX(model), notes, photo, float(least)))
     colours = np.random.default_rng(0).integers(64, 256, (len(found), 3)).tolist()
     for (_, _, _, mask), colour in zip(found, colours, strict=True):
         drawn[mask] = drawn[mask] // 2 + np.array(colour, dtype=np.uint8) // 2
@@ -95,4 +93,7 @@ def main(model, source, target, least="0.3"):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:]) if len(sys.argv) in (4, 5) else sys.exit(__doc__)
+    except (OSError, ValueError, KeyError, cv2.error) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

@@ -2,7 +2,8 @@
 
 from eps import evaluate, pseudo_masks
 from eps.cli import entrypoint
-from eps.schema import Config, Result, Subject
+from eps.schema import Config, Result
+from eps.schema.evaluate import Subject
 
 
 def run(cfg: Config) -> Result:

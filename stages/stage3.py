@@ -1,8 +1,9 @@
-"""Stage 3: photos and pseudo-masks -> a segmenter, scored where there is truth, and a report."""
+"""Stage 3: photos and pseudo-masks -> a segmenter, scored where there is truth, a report, and format=onnx's export."""
 
-from eps import evaluate, report, train_seg
+from eps import evaluate, export, report, train_seg
 from eps.cli import entrypoint
-from eps.schema import Config, Result, Subject
+from eps.schema import Config, Result
+from eps.schema.evaluate import Subject
 
 
 def train_and_score(cfg: Config) -> Result:
@@ -13,9 +14,10 @@ def train_and_score(cfg: Config) -> Result:
 
 
 def run(cfg: Config) -> Result:
-    """Train, score, report."""
+    """Train, score, report, export where a format for that is asked for."""
     result = train_and_score(cfg)
     report.run(cfg)
+    export.run_where_asked(cfg)
     return result
 
 

@@ -1,15 +1,20 @@
 """Shape annotations of `eps` are checked by beartype in every test."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:  # imported before the hook, nothing would be checked in it
+    from eps.models.spec import SegmenterSpec, TrunkSpec
 
 _hook = install_import_hook("eps", "beartype.beartype")
 
@@ -69,19 +74,11 @@ def _filled(key: str, shape: Sequence[int], seed: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a segmenter that finds much in any photo, and its export/onnx with a semantic map. Not to be changed.
+def trunk_spec() -> TrunkSpec:
+    """The smallest trunk with a pyramid and a prototype head: 5 planes."""
+    from eps.models.spec import TrunkSpec
 
-    Its weights are random, the last ones so large that scores, boxes and masks differ much from anchor to anchor.
-    """
-    from torch import nn
-
-    from eps import export
-    from eps.cli import call
-    from eps.engine.checkpoint import save_model
-    from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
-
-    trunk = TrunkSpec(
+    return TrunkSpec(
         backbone="test_efficientnet",
         frozen_norm=True,
         fpn_channels=8,
@@ -91,21 +88,50 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.4),
     )
-    spec = SegmenterSpec(
-        trunk=trunk,
+
+
+@pytest.fixture(scope="session")
+def segmenter_spec(trunk_spec: TrunkSpec) -> SegmenterSpec:
+    """A segmenter on it: two classes, 252 anchors in its 64 x 96 pixels."""
+    from eps.models.spec import SegmenterSpec
+
+    return SegmenterSpec(
+        trunk=trunk_spec,
         classes=("train", "boat"),
         image_size=(64, 96),
         scales=((8.0,), (16.0,), (32.0,)),
         ratios=(1.0, 2.0),
     )
+
+
+@pytest.fixture(scope="session")
+def segmenter_run(tmp_path_factory: pytest.TempPathFactory, segmenter_spec: SegmenterSpec) -> Path:
+    """A run with a segmenter that finds much in any photo. Not to be changed.
+
+    Its weights are random, the last ones so large that scores, boxes and masks differ much from anchor to anchor.
+    """
+    from torch import nn
+
+    from eps.engine.checkpoint import save_model
+    from eps.models.spec import build_segmenter
+
     torch.manual_seed(0)
-    model = build_segmenter(spec)
+    model = build_segmenter(segmenter_spec)
     head = model.box_head
     for layer, spread in ((head.classes, 0.5), (head.boxes, 0.3), (head.coefficients, 0.3)):
         nn.init.normal_(layer.weight, std=spread)
     with torch.no_grad():
         head.classes.bias.view(-1, 3)[:, 0] = 2.5  # of the background
     run = tmp_path_factory.mktemp("run")
-    save_model(run / "segmenter" / "model.safetensors", model, spec)
-    call(export.run, "experiment=tiny", f"run_dir={run}", "format=onnx", "export.semantic=true")
+    save_model(run / "segmenter" / "model.safetensors", model, segmenter_spec)
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(segmenter_run: Path) -> Path:
+    """That run with its export/onnx, a semantic map included. Not to be changed."""
+    from eps import export
+    from eps.cli import call
+
+    call(export.run, "experiment=tiny", f"run_dir={segmenter_run}", "format=onnx", "export.semantic=true")
+    return segmenter_run

@@ -15,7 +15,9 @@ from hydra.core.utils import run_job
 
 from eps import cli
 from eps.errors import UserError
-from eps.schema import ClassifierKind, Config, CRFBackend, Result
+from eps.schema import Config, Result
+from eps.schema.classifier import ClassifierKind
+from eps.schema.crf import CRFBackend
 
 Command = Callable[..., int]
 

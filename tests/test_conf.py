@@ -13,6 +13,15 @@ CHOICES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in C
 FOLDER = "data.root=photos"  # what data=folder leaves to the user
 NETWORK = "saliency.model=network.onnx"  # and the choices of saliency that take a file
 
+PLUGINS = {
+    "sweep/joblib": "hydra_joblib_launcher",
+    "sweep/optuna": "hydra_optuna_sweeper",
+    "sweep/ray": "hydra_ray_launcher",
+    "sweep/submitit_local": "hydra_submitit_launcher",
+    "sweep/submitit_slurm": "hydra_submitit_launcher",
+}
+"""Choices that need one of the extras."""
+
 
 def test_defaults_compose() -> None:
     cfg = compose()
@@ -24,6 +33,8 @@ def test_defaults_compose() -> None:
 def test_choice_composes(choice: str) -> None:
     group, _, name = choice.partition("/")
     folder = [FOLDER] if choice in ("data/folder", "data/photos", "data/coco") else []
+    if plugin := PLUGINS.get(choice):
+        pytest.importorskip(f"hydra_plugins.{plugin}")
     network = [NETWORK] if group == "saliency" and name not in ("none", "rembg") else []
     compose(f"{group}={name}", *folder, *network)
 

@@ -127,6 +127,26 @@ def test_as_a_command(predictor: Predictor, model: Path, tmp_path: Path, name: s
     assert (drawn != np.asarray(photo)).any(axis=2).mean() > 0.2
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+def test_mistakes_are_one_line(model: Path, tmp_path: Path, name: str) -> None:
+    """No traceback; without arguments how to call it."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    (tmp_path / "text.png").write_text("no photo")
+    for given, told in (
+        ((), f"python examples/{name}.py"),
+        ((str(model), "gone.png", "out.png"), "gone.png"),
+        ((str(model), "text.png", "out.png"), "text.png"),
+        (("gone.onnx", "photo.png", "out.png"), "gone"),
+        ((str(model), "photo.png", "out.png", "much"), "much"),
+    ):
+        command = [sys.executable, str(EXAMPLES / f"{name}.py"), *given]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert told in done.stderr
+        assert not given or told in done.stderr.splitlines()[-1]
+
+
 def _pixels(item: Found) -> int:
     return int(np.sum(item.mask))
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,16 +13,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 import eps
 from eps import export, predict
 from eps.cli import call
-from eps.engine.checkpoint import load_segmenter
+from eps.engine.checkpoint import load_segmenter, save_model
 from eps.engine.exported import ExportedSegmenter, largest_difference
 from eps.engine.torch_export import run_torch
 from eps.errors import UserError
 from eps.models.segmenter import Segmenter
-from eps.models.spec import DeepLabSpec, build_deeplab
+from eps.models.spec import DeepLabSpec, SegmenterSpec, build_deeplab, build_segmenter
 from eps.schema import Config, Result
 
 Outputs = dict[str, np.ndarray]
@@ -141,7 +143,7 @@ def test_up_to_date(exported: Path, onnx_file: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.slow
 def test_torch_program(exported: Path, tmp_path: Path, images: torch.Tensor, expected: dict[str, torch.Tensor]) -> None:
     """By the checkpoint's path alone, with any batch."""
-    checkpoint = f"export.checkpoint={exported / 'segmenter' / 'model.safetensors'}"
+    checkpoint = f"model={exported / 'segmenter' / 'model.safetensors'}"
     overrides = (checkpoint, f"run_dir={tmp_path}", "format=torch", "export.batch=dynamic")
     result = call(export.run, "experiment=tiny", *overrides)
     assert result.path == tmp_path / "export" / "torch"
@@ -151,6 +153,22 @@ def test_torch_program(exported: Path, tmp_path: Path, images: torch.Tensor, exp
         assert largest_difference(value, output[1]) < 1e-5
         assert largest_difference(value, output[0]) > 1e-2
     assert json.loads((result.path / "model.json").read_text(encoding="utf-8"))["batch"] == "dynamic"
+
+
+@pytest.mark.slow
+def test_mask_iou_net_as_a_torch_program(tmp_path: Path, segmenter_spec: SegmenterSpec) -> None:
+    torch.manual_seed(0)
+    spec = replace(segmenter_spec, mask_iou=True)
+    model = build_segmenter(spec).eval()
+    assert model.mask_iou is not None
+    for convolution in model.mask_iou.convolutions:
+        nn.init.uniform_(convolution.weight, 0, 2 / convolution.weight[0].numel())  # so that ratings differ
+    save_model(tmp_path / "segmenter" / "model.safetensors", model, spec)
+    made = call(export.run, "experiment=tiny", f"run_dir={tmp_path}", "format=torch").path
+    masks = torch.rand(7, 1, 16, 24)
+    (found,) = run_torch(made / "mask_iou.pt2", masks)
+    assert largest_difference(model.mask_iou(masks), found) < 1e-5
+    assert json.loads((made / "model.json").read_text(encoding="utf-8"))["mask_iou"] == "mask_iou.pt2"
 
 
 def test_what_differs_is_not_kept(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,8 +190,9 @@ def test_refused(exported: Path, tmp_path: Path) -> None:
     refused(export.run, "format=auto: export writes format=onnx or format=torch", f"run_dir={exported}")
     refused(predict.run, "format=onnx: predict writes", f"run_dir={exported}", "format=onnx")
     refused(export.run, r"segmenter/model\.safetensors is missing", f"run_dir={tmp_path}", "format=onnx")
-    refused(export.run, "nowhere is missing", f"export.checkpoint={tmp_path / 'nowhere'}", "format=onnx")
-    refused(export.run, "its name must be", f"export.checkpoint={tmp_path / 'mine.pth'}", "format=onnx")
+    refused(export.run, r"nowhere/model\.safetensors is missing", f"model={tmp_path / 'nowhere'}", "format=onnx")
+    refused(export.run, "its name must be", f"model={tmp_path / 'mine.pth'}", "format=onnx")
+    refused(export.run, r"model\.onnx is an export already", f"model={exported / 'export' / 'onnx'}", "format=onnx")
 
 
 def test_deeplab_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +201,7 @@ def test_deeplab_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     with torch.device("meta"):  # it is not to be run
         model = build_deeplab(spec)
-    monkeypatch.setattr(export, "load_segmenter", lambda path: (model, spec))
+    monkeypatch.setattr(export, "load_segmenter", lambda path, told: (model, spec))
     refused(export.run, "is a DeepLab, which has no boxes or prototypes", f"run_dir={tmp_path}", "format=onnx")
 
 

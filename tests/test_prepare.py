@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torchvision.datasets.voc as torchvision_voc
 from PIL import Image
 from scipy.io import savemat
 
-from eps import build, prepare
+from eps import build_data, prepare
 from eps.cli import call, compose
 from eps.data import coco, sbd, voc
 from eps.data.artifacts import write_json, write_mask
 from eps.data.class_names import VOC
+from eps.data.layout import DatasetFolder
 from eps.errors import UserError
 from eps.schema import Config
 
@@ -199,9 +199,11 @@ def run(tree: Tree, **changes: Any) -> None:
 
 
 def refusal(tree: Tree, **changes: Any) -> str:
+    """The one line, and below it all faults as the file has them."""
     with pytest.raises(UserError) as refused:
         run(tree, **changes)
-    return str(refused.value)
+    assert "\n" not in str(refused.value)
+    return "\n".join([str(refused.value), *(path.read_text() for path in records("faults.txt"))])
 
 
 def records(name: str) -> list[Path]:
@@ -211,7 +213,7 @@ def records(name: str) -> list[Path]:
 def test_every_form_is_read(tree: Tree) -> None:
     run(tree, check_truth=True)
     cfg = config(tree)
-    folder = build.dataset(cfg.data)
+    folder = build_data.dataset(cfg.data)
     assert (folder.ids(cfg.data.train), folder.ids("val")) == (["p1", "p4"], ["p7"])
     assert {photo: folder.labels[photo] for photo in PHOTOS} == tree.tags
     for photo in PHOTOS:
@@ -224,7 +226,7 @@ def test_every_form_is_read(tree: Tree) -> None:
 
 
 def test_truth_of_every_form(tree: Tree) -> None:
-    truth = build.truth(config(tree).data)
+    truth = build_data.truth(config(tree).data)
     known = tree.settings[0] != "data=photos"
     assert truth.covers(PHOTOS) == known
     if known:
@@ -244,7 +246,7 @@ def test_all_faults_at_once(tree: Tree) -> None:
     tree.photo.write_bytes(b"no photo")
     picture(tree.saliency / "p1.png", (7, 6))
     found = refusal(tree)
-    assert "2 faults: " in found
+    assert "2 faults; all of them are in" in found
     assert f"{tree.photo} cannot be read" in found
     assert "p1.png is 7x6, its photo 8x6" in found
     [told] = records("faults.txt")
@@ -264,13 +266,13 @@ def test_missing_photo(tree: Tree) -> None:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the photos that are opened from here on."""
     names: list[str] = []
-    honest = prepare.DatasetFolder.photo
+    honest = DatasetFolder.photo
 
-    def photo(folder: prepare.DatasetFolder, photo: str) -> Image.Image:
+    def photo(folder: DatasetFolder, photo: str) -> Image.Image:
         names.append(photo)
         return honest(folder, photo)
 
-    monkeypatch.setattr(prepare.DatasetFolder, "photo", photo)
+    monkeypatch.setattr(DatasetFolder, "photo", photo)
     return names
 
 
@@ -329,7 +331,7 @@ def test_photos_with_a_fault_in_a_list_are_opened_all_the_same(tree: Tree) -> No
         (tree.saliency.parent / "ImageSets/Segmentation/train_aug.txt").write_text("p1\np4\np4\n")
     picture(tree.saliency / "p4.png", (7, 6))
     found = refusal(tree)
-    assert "2 faults: " in found
+    assert "2 faults; all of them are in" in found
     assert "more than once" in found or "has the id of line" in found
     assert found.count("p4.png is 7x6, its photo 8x6") == 1
 
@@ -337,7 +339,7 @@ def test_photos_with_a_fault_in_a_list_are_opened_all_the_same(tree: Tree) -> No
 @pytest.mark.parametrize("tree", INDEXED, indirect=True, ids=lambda form: form.__name__)
 def test_the_index_is_read_instead_of_the_sources(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config(tree)
-    before = build.dataset(cfg.data)
+    before = build_data.dataset(cfg.data)
     assert records("index.json") == []  # other verbs keep none
     run(tree)
     assert len(records("index.json")) == 1
@@ -352,7 +354,7 @@ def test_the_index_is_read_instead_of_the_sources(tree: Tree, monkeypatch: pytes
         (sbd, "read_segmentation"),
     ):
         monkeypatch.setattr(module, name, fail)
-    after = build.dataset(cfg.data)
+    after = build_data.dataset(cfg.data)
     assert after.ids("val") == before.ids("val")
     assert after.classes == before.classes
     assert {photo: after.labels[photo] for photo in PHOTOS} == tree.tags
@@ -376,7 +378,7 @@ def test_a_stale_index_is_not_used(tree: Tree) -> None:
         content = json.loads(tree.source.read_text())
         write_json(tree.source, content | {"annotations": content["annotations"][:2]})
         expected = ("dog",)
-    assert build.dataset(config(tree).data).labels["p4"] == expected
+    assert build_data.dataset(config(tree).data).labels["p4"] == expected
 
 
 @pytest.mark.parametrize("tree", [coco14], indirect=True)
@@ -385,7 +387,7 @@ def test_odd_values_of_a_json_are_faults(tree: Tree, changes: dict[str, Any]) ->
     content = json.loads(tree.source.read_text())
     content["images"][0] |= changes
     write_json(tree.source, content)
-    assert f"the {next(iter(changes))} of 1 images is n" in refusal(tree)
+    assert f"the {next(iter(changes))} of 1 image is n" in refusal(tree)
 
 
 @pytest.mark.parametrize("tree", [coco14, coco17, own_coco], indirect=True)
@@ -398,9 +400,10 @@ def test_faults_of_annotations_are_told_before_anything_is_opened(
     bad = [good[0] | {"id": 10, "category_id": 0}, good[0] | {"id": 11, "bbox": [0, 0, 80, 6]}]
     write_json(tree.source, content | {"annotations": [*good, *bad]})
     found = refusal(tree)
-    assert "2 faults: " in found
+    assert "2 faults; all of them are in" in found
     assert "category_id 0, which no category has; ids of categories begin at 1 there, not at 0: 10" in found
-    assert "a box outside its photo; boxes are x, y, width, height: 11 (p1.jpg)" in found
+    assert "a box outside its photo; boxes are x, y, width, height in pixels" in found
+    assert ": 11 (p1.jpg)" in found
     assert len(records("faults.txt")[0].read_text().splitlines()) == 2
     write_json(tree.source, content | {"annotations": [*good, good[0] | {"id": 12, "segmentation": []}]})
     capsys.readouterr()
@@ -411,6 +414,41 @@ def test_faults_of_annotations_are_told_before_anything_is_opened(
     assert "without a pixel" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("tree", [coco14, own_coco], indirect=True)
+def test_faults_of_annotations_and_photos_are_told_together(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    """One a line, also where the json contradicts itself so that no dataset can be made of it."""
+    content = json.loads(tree.source.read_text())
+    bad = content["annotations"][0] | {"id": 10, "category_id": 0}
+    write_json(tree.source, content | {"annotations": [*content["annotations"], bad]})
+    tree.photo.unlink()
+    (tree.photo.with_name("p1.jpg")).write_bytes(b"no photo")
+    assert "3 faults; all of them are in" in refusal(tree)
+    told = capsys.readouterr().err.splitlines()
+    for fault in ("category_id 0, which no category has", "no photo of that id", "p1.jpg cannot be read as an image"):
+        assert sum(fault in line for line in told) == 1
+
+
+@pytest.mark.parametrize("tree", [own_coco], indirect=True)
+def test_many_faults_are_told_in_part(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(tree.source.read_text())
+    images = [{"id": n, "file_name": f"gone{n}.jpg", "height": 6, "width": 8} for n in range(10, 40)]
+    write_json(tree.source, content | {"images": content["images"] + images})
+    found = refusal(tree, on_error="raise")
+    assert " faults (" in found.splitlines()[0]
+    assert len(found.splitlines()) > 30
+    assert sum("gone" in line for line in capsys.readouterr().err.splitlines()) == 20
+
+
+@pytest.mark.parametrize("tree", [coco14, own], indirect=True)
+def test_what_there_is_is_told(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tree)
+    told = capsys.readouterr().err
+    assert "photos: 2 in train, 1 in val; 2 classes: " in told
+    assert "; no faults" in told
+    if tree.settings == ("data=coco14",):
+        assert "2 photos, 3 objects; ids of categories: 1 person, 18 dog" in told
+
+
 def test_one_json_is_split_by_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tree = own_coco(tmp_path / "set")
@@ -418,21 +456,21 @@ def test_one_json_is_split_by_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     images = [{"id": n, "file_name": f"{n:03}.jpg", "height": 6, "width": 8} for n in range(60)]
     write_json(tree.root / "all.json", content | {"images": images})
     settings = {"tags": "all.json", "truth": "all.json"}
-    found = build.dataset(config(tree, **settings).data)
+    found = build_data.dataset(config(tree, **settings).data)
     train, val = found.ids("train"), found.ids("val")
     assert 0 < len(val) < 15
     assert sorted(train + val) == [f"{n:03}" for n in range(60)]
-    assert build.truth(config(tree, **settings).data).covers(train + val)
-    assert not build.dataset(config(tree, val_share=0.0, **settings).data).has_split("val")
+    assert build_data.truth(config(tree, **settings).data).covers(train + val)
+    assert not build_data.dataset(config(tree, val_share=0.0, **settings).data).has_split("val")
     with pytest.raises(UserError, match="is no json, and no folder of them"):
-        build.dataset(config(tree, tags="none.json").data)
+        build_data.dataset(config(tree, tags="none.json").data)
 
 
 @pytest.mark.parametrize("tree", [voc_xml], indirect=True)
 def test_a_new_list_is_found(tree: Tree) -> None:
     run(tree)
     (tree.saliency.parent / "ImageSets/Segmentation/few.txt").write_text("p1\n")
-    assert build.dataset(config(tree).data).ids("few") == ["p1"]
+    assert build_data.dataset(config(tree).data).ids("few") == ["p1"]
 
 
 @pytest.mark.parametrize("tree", [voc_xml], indirect=True)
@@ -440,7 +478,7 @@ def test_every_photo_without_annotation_is_told(tree: Tree) -> None:
     for path in tree.source.parent.iterdir():
         path.unlink()
     found = refusal(tree)
-    assert "3 faults: " in found
+    assert "3 faults; all of them are in" in found
     assert [f"{photo}.xml is missing" in found for photo in PHOTOS] == [True] * 3
 
 
@@ -469,21 +507,20 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     fetched = []
 
-    def fetch(url: str, root: str, **_: object) -> None:
+    def fetch(url: str, target: Path, **_: object) -> None:
         fetched.append(url)
-        voc_xml(Path(root))
+        voc_xml(target.parents[1])
 
-    monkeypatch.setattr(torchvision_voc, "download_and_extract_archive", fetch)
+    monkeypatch.setattr(voc, "fetch_folder", fetch)
     for _ in range(2):
         call(prepare.run, "data=voc12", "data.download=true", "data.train=train")
     assert len(fetched) == 1
-    assert build.dataset(compose("data=voc12").data).ids("train") == ["p1"]
+    assert build_data.dataset(compose("data=voc12").data).ids("train") == ["p1"]
 
 
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        (("data=folder", "data.classes=[cat]"), r"data\.classes=\['cat'\]: only data=photos has use for it"),
         (("data=voc12", "data.val_share=0.1"), r"data\.val_share=0\.1: only data=photos"),
         (("data=coco14", "data.difficult=false"), r"data\.difficult=False: only data=voc12"),
         (("data=railroad", "data.download=true"), r"data\.download=True: only data=voc12"),

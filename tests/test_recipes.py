@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from torchvision import tv_tensors
 
-from eps import build
+from eps import build, build_training
 from eps.cli import compose
 from eps.data.transforms import seeded
 from eps.models.classifier import Classifier
-from eps.schema import ClassifierKind, Config, Pooling, SaliencyLoss, TrunkHead
+from eps.schema import Config
+from eps.schema.classifier import ClassifierKind, Pooling, SaliencyLoss
+from eps.schema.trunk import TrunkHead
 
 PAPERS = ["voc12_paper", "coco14_paper"]
 
@@ -29,7 +31,7 @@ def test_rates_and_momentum_of_the_paper(name: str) -> None:
     """The network has no bias and its norms are frozen, so that two of the four groups are left."""
     cfg = recipe(name)
     model = classifier(cfg)
-    optimizer, scheduler = build.optimizer(
+    optimizer, scheduler = build_training.optimizer(
         cfg.classifier.optim, model, last=[model.coefficients], steps=cfg.classifier.steps
     )
     assert isinstance(optimizer, torch.optim.SGD)
@@ -51,7 +53,7 @@ def _is_frozen(key: str) -> bool:
 @pytest.mark.parametrize("name", PAPERS)
 def test_all_four_rates_where_there_are_biases(name: str) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1))
-    optimizer, _ = build.optimizer(recipe(name).classifier.optim, model, last=model[1].parameters(), steps=10)
+    optimizer, _ = build_training.optimizer(recipe(name).classifier.optim, model, last=model[1].parameters(), steps=10)
     assert [group["initial_lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.02, 0.1, 0.2])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [5e-4, 0, 5e-4, 0]
 

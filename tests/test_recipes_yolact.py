@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from eps import build
+from eps import build, build_training
 from eps.cli import compose
 from eps.data.transforms import SampledCrop, seeded
+from eps.errors import UserError
 from eps.models.segmenter import Segmenter
 from eps.models.spec import SegmenterSpec
-from eps.schema import Config, Supervision
+from eps.schema import Config
+from eps.schema.segmenter import Supervision
 
 
 def recipe(name: str, *overrides: str) -> Config:
@@ -39,10 +41,10 @@ def test_rates_of_every_step(name: str, steps: int, drops: tuple[int, ...], data
     assert (cfg.data.kind, node.supervision, node.steps, node.batch) == (data, Supervision.truth, steps, 8)
     assert not node.warm_start
     assert build.scaled_with_batch(node) is node
-    optimizer, scheduler = build.optimizer(node.optim, nn.Linear(2, 2), last=[], steps=steps)
+    optimizer, scheduler = build_training.optimizer(node.optim, nn.Linear(2, 2), last=[], steps=steps)
     assert isinstance(optimizer, torch.optim.SGD)
     assert all(group["momentum"] == 0.9 and group["initial_lr"] == 1e-3 for group in optimizer.param_groups)
-    assert optimizer.param_groups[0]["weight_decay"] == 5e-4
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [5e-4, 5e-4]  # weights, and biases as well
     factor, *_ = scheduler.lr_lambdas
     assert [factor(step) for step in (0, 250, 500)] == pytest.approx([0.1, 0.55, 1.0])  # from 1e-4 over 500 steps
     for number, drop in enumerate(drops):
@@ -61,6 +63,23 @@ def test_the_schedule_goes_by_the_batch(
     assert scaled.optim.drops == [0.35, 0.75, 0.875, 0.9375]
     assert (f"{steps} steps" in " ".join(capsys.readouterr().err.split())) == (batch != 8)
     assert build.scaled_with_batch(scaled) == scaled
+
+
+def test_a_schedule_goes_on_where_a_released_file_has_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rates are those of the whole run, its steps the rest; with another batch both go by it."""
+    going_on = ("segmenter.weights=released:yolact_base_40_600000.pth", "segmenter.start=600000")
+    node = build.remaining(build.scaled_with_batch(recipe("yolact_coco", *going_on).segmenter))
+    assert (node.steps, node.start) == (200_000, 600_000)
+    whole = build_training.optimizer(node.optim, nn.Linear(2, 2), last=[], steps=800_000)[1].lr_lambdas[0]
+    rest = build_training.optimizer(node.optim, nn.Linear(2, 2), last=[], steps=800_000, done=600_000)[1].lr_lambdas[0]
+    for step in (0, 99_999, 100_000, 199_999):
+        assert rest(step) == whole(600_000 + step)
+    halved = build.scaled_with_batch(recipe("yolact_coco", *going_on, "segmenter.batch=16").segmenter)
+    assert (halved.steps, halved.start) == (400_000, 300_000)
+    with pytest.raises(UserError, match=r"segmenter\.start=800000: of segmenter\.steps=800000 none is left to do"):
+        build.remaining(recipe("yolact_coco", *going_on, "segmenter.start=800000").segmenter)
+    with pytest.raises(UserError, match=r"segmenter\.start=5: goes with segmenter\.weights=released:FILE"):
+        recipe("yolact_coco", "segmenter.start=5")
 
 
 def test_without_a_base_batch_nothing_is_scaled() -> None:

@@ -10,8 +10,16 @@ import pytest
 
 from eps.cli import compose
 from eps.errors import UserError
-from eps.schema import Config, CRFBackend, DataKind, OutputFormat, SegmenterKind, Subject, TrunkHead
-from eps.validation import RULES, validate
+from eps.schema import Config
+from eps.schema.crf import CRFBackend
+from eps.schema.data import DataKind
+from eps.schema.evaluate import Subject
+from eps.schema.output import OutputFormat
+from eps.schema.pseudo_masks import SaliencyUse
+from eps.schema.segmenter import SegmenterKind
+from eps.schema.trunk import TrunkHead
+from eps.validation import validate
+from eps.validation.values import RULES
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +119,8 @@ def changed(cfg: Config, key: str, value: object) -> Config:
         ("segmenter.deeplab.test_scales", []),
         ("runtime.threads", -1),
         ("runtime.max_bad_steps", -1),
+        ("runtime.accumulate", 0),
+        ("runtime.memory_limit", -2),
         ("trunk.frozen_norm", "maybe"),
         ("segmenter.optim.base_batch", -8),
         ("segmenter.augment.expand", 0.5),
@@ -162,6 +172,13 @@ def test_what_does_not_go_together(sensible: Config) -> None:
     validate(changed(foreign, "classes", 20))
 
 
+def test_shards_have_no_saliency_to_join(sensible: Config) -> None:
+    fused = changed(sensible, "pseudo_masks.saliency", SaliencyUse.trusted)
+    validate(fused)
+    with pytest.raises(UserError, match="shards have no saliency maps"):
+        validate(changed(fused, "source", "shards:photos-*.tar"))
+
+
 def test_released_weights_are_yolacts_and_the_only_start(sensible: Config) -> None:
     released = changed(sensible, "segmenter.weights", "released:yolact_base_54_800000.pth")
     with pytest.raises(UserError, match=r"set segmenter\.warm_start=false"):
@@ -170,6 +187,15 @@ def test_released_weights_are_yolacts_and_the_only_start(sensible: Config) -> No
     validate(alone)
     with pytest.raises(UserError, match="only YOLACT has released weights"):
         validate(changed(alone, "segmenter.kind", SegmenterKind.deeplab))
+
+
+@pytest.mark.parametrize("form", [OutputFormat.onnx, OutputFormat.torch])
+def test_deeplab_is_not_exported(form: OutputFormat) -> None:
+    """So that stage 3 says it before it has trained."""
+    deeplab = compose("segmenter=deeplab")
+    with pytest.raises(UserError, match=rf"^format={form}: DeepLab has no boxes"):
+        validate(changed(deeplab, "format", form))
+    validate(changed(changed(deeplab, "format", form), "model", "another.pth"))
 
 
 def test_deeplab_starts_alone_and_needs_a_batch_for_its_norms() -> None:

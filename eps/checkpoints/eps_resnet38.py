@@ -63,9 +63,15 @@ class ReleasedClassifier(nn.Module):
         """Photos in 0..1 (RGB) -> what `forward` takes."""
         return self.classifier.normalize(photos)
 
-    def localization(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
-        """Localization maps of the C classes."""
-        return self.classifier.localization(images)
+    def localization(
+        self,
+        images: Float[Tensor, "b 3 H W"],
+        *,
+        size: tuple[int, int] | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """As `Classifier.localization`."""
+        return self.classifier.localization(images, size=size, classes=classes)
 
 
 def load_eps(name: str, state: Mapping[str, Tensor], *, source: str) -> ReleasedClassifier:

@@ -1,6 +1,6 @@
 """Published weights that training starts a backbone from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,25 +21,27 @@ def load_initial_weights(backbone: Backbone, *, name: str, source: str) -> None:
     `source` is `imagenet` (timm downloads them), `package:NAME` (an installed Python package that carries one .pth
     file), `file:PATH` (a state dict), `mxnet:PATH` (MXNet's .params, for resnet38) or `none`. A state dict of another
     naming is accepted if it is that of a released YOLACT's backbone, or if its tensors stand in timm's order with
-    timm's shapes. What a deformable convolution has beyond a plain one stays. Raises `UserError` where they do not fit.
+    timm's shapes. What a deformable convolution has beyond a plain one stays where the weights are those of a plain
+    one. Raises `UserError` where they do not fit.
     """
     if source != "none":
         own = backbone.body.state_dict()
         added = added_keys(backbone.body)
-        wanted = {key: tensor for key, tensor in own.items() if key not in added}
-        state = _initial_state(name, source, wanted=wanted)
+        state = _initial_state(name, source, plain=[key for key in own if key not in added], added=added)
+        wanted = {key: tensor for key, tensor in own.items() if key not in added or key in state}
         fit = fitted(state, wanted, source=f"trunk.weights={source} for {name}", exactly=False)
         backbone.body.load_state_dict(own | fit)
 
 
-def _initial_state(name: str, source: str, *, wanted: Iterable[str]) -> Mapping[str, Tensor]:
+def _initial_state(name: str, source: str, *, plain: Sequence[str], added: Collection[str]) -> Mapping[str, Tensor]:
     kind, _, where = source.partition(":")
     if kind == "imagenet":
         return _downloaded_state(name)
     if kind == "mxnet" and where:
         return _mxnet_state(Path(where), name=name)
     if kind in ("package", "file") and where:
-        return _file_state(_packaged_weights(where) if kind == "package" else Path(where), name=name, wanted=wanted)
+        path = _packaged_weights(where) if kind == "package" else Path(where)
+        return _file_state(path, name=name, plain=plain, added=added)
     raise UserError(f"trunk.weights={source!r} is not known: use imagenet, package:NAME, file:PATH, mxnet:PATH or none")
 
 
@@ -75,11 +77,11 @@ def _packaged_weights(package: str) -> Path:
     return files[0]
 
 
-def _file_state(path: Path, *, name: str, wanted: Iterable[str]) -> Mapping[str, Tensor]:
+def _file_state(path: Path, *, name: str, plain: Sequence[str], added: Collection[str]) -> Mapping[str, Tensor]:
     loaded = read_state_dict(path, setting="trunk.weights")
-    if released := backbone_state(loaded, wanted):
+    if released := backbone_state(loaded, [*plain, *added]):
         return released
-    named = {key for key in wanted if not key.endswith(".num_batches_tracked")} <= set(loaded)
+    named = {key for key in plain if not key.endswith(".num_batches_tracked")} <= set(loaded)
     if named or name in (RESNET38, YOLACT_DARKNET53):
         return loaded
     return _by_timms_order(loaded, path, name=name)

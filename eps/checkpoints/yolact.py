@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eps.checkpoints.yolact_specs import SPECS
+from eps.data.class_names import class_names, unnamed
 from eps.errors import UserError
 from eps.models.segmenter import Segmenter
 from eps.models.spec import SegmenterSpec, build_segmenter
 from eps.nn.weights import fitted, read_state_dict
 
+_FILE_NAME = re.compile(r"(\w+?)_(\d+)_(\d+)(_\w+)?\.pth")
 _LEFT_BY_OLD_VERSIONS = re.compile(r"backbone\.layer\d+\.|fpn\.downsample_layers\.([2-9]|\d\d+)\.")
 
 
@@ -60,6 +62,15 @@ class ReleasedYolact(nn.Module):
         return predicted
 
 
+class Told(NamedTuple):
+    """What a file of the released code does not say of itself."""
+
+    network: str | SegmenterSpec | None = None
+    """A released model's name, or the description of another one; None to go by the file's name."""
+    classes: tuple[str, ...] = ()
+    """What its classes are called; empty to go by their number."""
+
+
 class FileName(NamedTuple):
     """What a checkpoint's name says: `<model>_<epoch>_<iteration>.pth`."""
 
@@ -68,31 +79,56 @@ class FileName(NamedTuple):
     iteration: int
 
 
+def is_released_name(path: str | Path) -> bool:
+    """Whether `parse_file_name` takes it."""
+    found = _FILE_NAME.fullmatch(Path(path).name)
+    return found is not None and found[1] in SPECS
+
+
 def parse_file_name(path: str | Path) -> FileName:
     """Model, epoch and iteration from the name of a released checkpoint. Raises `UserError` for any other name."""
-    found = re.fullmatch(r"(\w+?)_(\d+)_(\d+)(_\w+)?\.pth", Path(path).name)
+    found = _FILE_NAME.fullmatch(Path(path).name)
     if found is None or found[1] not in SPECS:
         raise UserError(
-            f"{path}: its name must be <model>_<epoch>_<iteration>.pth with a model of {', '.join(SPECS)}; rename it "
-            "(a classifier of EPS is for pseudo_masks.checkpoint, or eps.checkpoints.load_released)"
+            f"{path}: its name must be <model>_<epoch>_<iteration>.pth with a model of {', '.join(SPECS)}; rename it, "
+            "or say which one it is: released=yolact_base, in Python name='yolact_base' "
+            "(a classifier of EPS is for eps.pseudo_masks model=FILE, or eps.checkpoints.load_released)"
         )
     return FileName(found[1], int(found[2]), int(found[3]))
 
 
-def load_yolact_file(path: Path, *, classes: Sequence[str] | int | None = None) -> ReleasedYolact:
-    """The released model that a file's name says it is; `classes` and errors are those of `load_yolact`."""
-    name = parse_file_name(path).model
-    return load_yolact(name, read_state_dict(path, setting=name), source=str(path), classes=classes)
+def load_yolact_file(
+    path: Path, told: Told | None = None, *, classes: Sequence[str] | int | None = None
+) -> ReleasedYolact:
+    """The model that a file's name says it is, or what is `told` of it; `classes` and errors are `load_yolact`'s.
 
-
-def start_from_released(model: Segmenter, *, path: Path, classes: Sequence[str]) -> tuple[str, ...]:
-    """Give a segmenter of these classes the weights of a released file, in place; what was adapted, a line each.
-
-    Raises `UserError` where the file is of another network than the segmenter.
+    Raises `UserError` also where the file has more or fewer classes than names are told.
     """
-    made = load_yolact_file(path, classes=classes)
-    source = f"segmenter.weights=released:{path} (its network is segmenter={parse_file_name(path).model})"
-    model.load_state_dict(fitted(made.segmenter.state_dict(), model.state_dict(), source=source, exactly=True))
+    network, names = told or Told()
+    network = parse_file_name(path).model if network is None else network
+    made = load_yolact(network, read_state_dict(path, setting="model"), source=str(path), classes=classes)
+    if not names:
+        return made
+    if len(names) != len(made.spec.classes):
+        count = len(made.spec.classes)
+        raise UserError(f"classes={list(names)}: these are {len(names)} names, {path} has {count} classes")
+    return ReleasedYolact(segmenter=made.segmenter, spec=replace(made.spec, classes=names), notes=made.notes)
+
+
+def start_from_released(model: Segmenter, *, path: Path, spec: SegmenterSpec) -> tuple[str, ...]:
+    """Give a segmenter of this description the weights of a released file, in place; what was adapted, a line each.
+
+    The file may be called anything. Raises `UserError` where it is of another network than the segmenter.
+    """
+    known = is_released_name(path)
+    if not known and spec.design != "released":
+        raise UserError(
+            f"segmenter.weights=released:{path}: choose the network that it is, such as segmenter=yolact_base"
+        )
+    made = load_yolact_file(path, None if known else Told(network=spec), classes=spec.classes)
+    network = f" (its network is segmenter={parse_file_name(path).model})" if known else ""
+    state, source = made.segmenter.state_dict(), f"segmenter.weights=released:{path}{network}"
+    model.load_state_dict(fitted(state, model.state_dict(), source=source, exactly=True))
     return made.notes
 
 
@@ -111,24 +147,46 @@ def backbone_state(state: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str
 
 
 def load_yolact(
-    name: str, state: Mapping[str, Tensor], *, source: str, classes: Sequence[str] | int | None = None
+    network: str | SegmenterSpec,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    classes: Sequence[str] | int | None = None,
 ) -> ReleasedYolact:
-    """The released model `name` with the weights of a state dict, in evaluation mode.
+    """A released model (by its name, or another description) with the weights of a state dict, in evaluation mode.
 
     The state dict may have another number of classes than the released ones: it is read off the tensors. `classes`
     (names, or how many) asks for others than it has: then what depends on them starts afresh, and `notes` says so. What
-    old versions left in is dropped. Raises `UserError`, naming keys, where the tensors do not fit.
+    old versions left in is dropped; the semantic head, which training alone needs, may be missing: then there are no
+    semantic maps, and `notes` says so. Raises `UserError`, naming keys, where the tensors do not fit.
     """
-    released = SPECS[name]
+    named = isinstance(network, str)
+    released = _known(network) if isinstance(network, str) else network
+    wished = None if classes is None else _names(classes, released)
     kept = {key: tensor for key, tensor in state.items() if not _LEFT_BY_OLD_VERSIONS.match(key)}
-    found = _class_count(kept, released)
-    model = build_segmenter(replace(released, classes=_names(found, released)))
+    spec = replace(released, classes=_names(_class_count(kept, released), released))
+    model = build_segmenter(spec)
+    model.has_semantic = any(key.startswith(_SEMANTIC) for key in kept)
     ours = model.state_dict()
-    wanted = {_released_key(key): tensor for key, tensor in ours.items()}
-    fit = fitted(kept, wanted, source=f"{source} as {name}", exactly=True)
-    model.load_state_dict({key: fit[_released_key(key)] for key in ours})
-    made = ReleasedYolact(segmenter=model, spec=replace(released, classes=_names(found, released)))
-    return (made if classes is None else _adapted(made, _names(classes, released))).eval()
+    places = {key: _released_key(key) for key in ours}
+    if not model.has_semantic:
+        places = {key: name for key, name in places.items() if not name.startswith(_SEMANTIC)}
+    fit = fitted(
+        kept,
+        {places[key]: ours[key] for key in places},
+        source=f"{source} as {network if named else 'this config describes it'}",
+        exactly=True,
+    )
+    model.load_state_dict(ours | {key: fit[name] for key, name in places.items()})
+    without = f"{source} has no {_SEMANTIC}: it finds instances, but has no semantic map; training starts that afresh"
+    made = ReleasedYolact(segmenter=model, spec=spec, notes=() if model.has_semantic else (without,))
+    return (made if wished is None else _adapted(made, wished)).eval()
+
+
+def _known(name: str) -> SegmenterSpec:
+    if name not in SPECS:
+        raise UserError(f"no released YOLACT {name!r}: choose one of {', '.join(SPECS)}")
+    return SPECS[name]
 
 
 def _class_count(state: Mapping[str, Tensor], spec: SegmenterSpec) -> int:
@@ -139,10 +197,13 @@ def _class_count(state: Mapping[str, Tensor], spec: SegmenterSpec) -> int:
 
 
 def _names(classes: Sequence[str] | int, spec: SegmenterSpec) -> tuple[str, ...]:
-    """Class names; of a number without names the released ones, if it is theirs."""
-    if not isinstance(classes, int):
-        return tuple(classes)
-    return spec.classes if classes == len(spec.classes) else tuple(f"class {i + 1}" for i in range(classes))
+    """Class names; of a number without names the released ones, if it is theirs.
+
+    Raises `UserError` for what are no names, such as one that stands twice.
+    """
+    if isinstance(classes, int) and not isinstance(classes, bool) and classes > 0:
+        return spec.classes if classes == len(spec.classes) else unnamed(classes)
+    return class_names(classes)
 
 
 def _adapted(made: ReleasedYolact, classes: tuple[str, ...]) -> ReleasedYolact:
@@ -151,6 +212,7 @@ def _adapted(made: ReleasedYolact, classes: tuple[str, ...]) -> ReleasedYolact:
     if len(classes) == len(made.spec.classes):
         return ReleasedYolact(segmenter=made.segmenter, spec=spec)
     fresh = build_segmenter(spec)
+    fresh.has_semantic = made.segmenter.has_semantic
     old, new = made.segmenter.state_dict(), fresh.state_dict()
     changed = [key for key in new if new[key].shape != old[key].shape]
     fresh.load_state_dict({key: new[key] if key in changed else old[key] for key in new})
@@ -159,6 +221,7 @@ def _adapted(made: ReleasedYolact, classes: tuple[str, ...]) -> ReleasedYolact:
     return ReleasedYolact(segmenter=fresh, spec=spec, notes=(*made.notes, note))
 
 
+_SEMANTIC = "semantic_seg_conv"
 _BODY = "trunk.backbone.body."
 _KEYS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"trunk\.backbone\.body\.layer(\d)\.", lambda m: f"backbone.layers.{int(m[1]) - 1}."),
@@ -177,7 +240,7 @@ _KEYS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"box_head\.boxes\.", lambda m: "prediction_layers.0.bbox_layer."),
     (r"box_head\.classes\.", lambda m: "prediction_layers.0.conf_layer."),
     (r"box_head\.coefficients\.", lambda m: "prediction_layers.0.mask_layer."),
-    (r"semantic_head\.", lambda m: "semantic_seg_conv."),
+    (r"semantic_head\.", lambda m: f"{_SEMANTIC}."),
     (r"mask_iou\.convolutions\.(\d)\.", lambda m: f"maskiou_net.maskiou_net.{2 * int(m[1])}."),
 )
 """Our names of weights, and the released ones."""

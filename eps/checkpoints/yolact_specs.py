@@ -38,6 +38,7 @@ _BASE = SegmenterSpec(
     scales=_levels(24, 48, 96, 192, 384),
     ratios=(1.0, 0.5, 2.0),
     square_anchors=True,
+    antialias=False,
     design="released",
 )
 _PLUS = replace(_BASE, scales=_thirds(_BASE.scales), square_anchors=False, mask_iou=True)

@@ -5,11 +5,7 @@ Everything is written under a temporary name and renamed, so that a half-written
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,62 +15,24 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from eps.data.atomic import replaced
+from eps.data.coco_segmentation import checked_segmentation
 from eps.data.images import read_image
 from eps.data.palette import voc_palette
 from eps.errors import UserError
 from eps.ops.rle import decode_rle, encode_rle
 
 
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Write a file under a temporary name beside `path`, which takes its place only if the body succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name beside `path`, which takes its place only if the body succeeds.
-
-    What a killed run has left under such names is removed first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in [found for found in path.parent.iterdir() if found.name.startswith(f".{path.name}.")]:
-        _remove(stale)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    old = temporary.with_name(f"{temporary.name}.old")
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        _remove(temporary)
-        _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def file_hash(path: Path) -> str:
     """The SHA-256 of what a file holds, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_of(*inputs: Any) -> str:
+    """The SHA-256 of dataclasses and texts, in hex: the same inputs, the same fingerprint."""
+    texts = [text if isinstance(text, str) else repr(as_plain(text)) for text in inputs]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -134,7 +92,7 @@ def read_scores(path: Path) -> Float[np.ndarray, "c H W"]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             scores = np.zeros(content["shape"], dtype=np.float32)
             scores[content["present"]] = content["scores"]
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, MemoryError, BadZipFile) as error:
         raise UserError(f"{path} is damaged: remove it, and eps.pseudo_masks makes the maps anew") from error
     return scores
 
@@ -177,18 +135,22 @@ def read_instances(path: Path) -> dict[str, list[LabelledInstance]]:
     """Read what `write_instances` wrote: for each photo id its instances. Raises `UserError` for another content."""
     content = read_json(path)
     try:
-        photos = {image["id"]: image["file_name"] for image in content["images"]}
-        found: dict[str, list[LabelledInstance]] = {photo: [] for photo in photos.values()}
+        images = {image["id"]: image for image in content["images"]}
+        found: dict[str, list[LabelledInstance]] = {str(image["file_name"]): [] for image in images.values()}
         for annotation in content["annotations"]:
-            found[photos[annotation["image_id"]]].append(
+            image = images[annotation["image_id"]]
+            rle = checked_segmentation(annotation["segmentation"], height=image["height"], width=image["width"])
+            if rle is None:
+                raise ValueError("a segmentation without run lengths")
+            found[str(image["file_name"])].append(
                 LabelledInstance(
-                    class_index=annotation["category_id"] - 1,
-                    mask=decode_rle(annotation["segmentation"]),
+                    class_index=int(annotation["category_id"]) - 1,
+                    mask=decode_rle(rle),
                     uncertain=bool(annotation["iscrowd"]),
                     score=float(annotation.get("score", 1.0)),
                 )
             )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} does not hold instances in COCO's format with RLE: {error!r}") from error
     return found
 

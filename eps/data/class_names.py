@@ -31,6 +31,11 @@ COCO = tuple(COCO_CATEGORIES.values())
 _KNOWN = {"voc": VOC, "coco": COCO}
 
 
+def unnamed(count: int) -> tuple[str, ...]:
+    """What so many classes are called where nobody has named them."""
+    return tuple(f"class {number}" for number in range(1, count + 1))
+
+
 def class_names(given: object) -> tuple[str, ...]:
     """Names from what a user writes: a list of them, `voc`, `coco`, or how many classes there are.
 
@@ -38,7 +43,7 @@ def class_names(given: object) -> tuple[str, ...]:
     """
     if isinstance(given, str) and given in _KNOWN:
         return _KNOWN[given]
-    if isinstance(given, int) and not isinstance(given, bool):
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
         given = [str(number) for number in range(1, given + 1)]
     if not isinstance(given, list | tuple) or not given:
         raise UserError(f"classes={given}: give voc, coco, names [a,b,...], or their number (background not counted)")

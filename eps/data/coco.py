@@ -56,7 +56,7 @@ def own_coco_form(root: Path, places: Places, *, val_share: float) -> Form:
 
     Of a single file, `val_share` of the photos, chosen by a hash of the id, are the split `val`, the others `train`. A
     folder's splits have their files' names, less `instances_`. Names of photos are relative to `images/`, to a folder
-    of the split's name, or to the folder itself. Raises `UserError` where there is no json.
+    of the split's name, to `JPEGImages/`, or to the folder itself. Raises `UserError` where there is no json.
     """
     tags = existing(root, holds="the photos and a json of COCO's format") / places.tags
     files = own_json_files(tags)
@@ -67,7 +67,7 @@ def own_coco_form(root: Path, places: Places, *, val_share: float) -> Form:
     return Form(
         kind="coco",
         root=root,
-        places=replace(places, photos=("images", *files, "."), split=split),
+        places=replace(places, photos=("images", *files, "JPEGImages", "."), split=split),
         sources=lambda: list(files.values()),
         read=partial(_read, files, share),
         settings=(places.tags, f"val_share={share}"),
@@ -104,6 +104,24 @@ def _read(files: Mapping[str, Path], val_share: float = 0.0) -> Listing:
     if val_share:
         splits = set_aside(tuple(labels), val_share)
     return Listing(classes=classes, labels=labels, splits=splits, sizes=sizes)
+
+
+def photos_alone(files: Mapping[str, Path]) -> Listing:
+    """Which photos json files (by split) name and of what size, as far as they do, however faulty the rest of them."""
+    splits: dict[str, tuple[str, ...]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    for split, path in files.items():
+        content = read_json(path)
+        images = content.get("images") if isinstance(content, dict) else None
+        rows = [row for row in images if isinstance(row, dict)] if isinstance(images, list) else []
+        named = [(id_of(row["file_name"]), row) for row in rows if isinstance(row.get("file_name"), str)]
+        splits[split] = tuple(dict.fromkeys(photo for photo, _ in named))
+        for photo, row in named:
+            height, width = row.get("height"), row.get("width")
+            if type(height) is int and type(width) is int and min(height, width) > 0:
+                sizes[photo] = (height, width)
+    labels: dict[str, tuple[str, ...]] = {photo: () for ids in splits.values() for photo in ids}
+    return Listing(classes=(), labels=labels, splits=splits, sizes=sizes)
 
 
 def read_coco(path: Path) -> CocoFile:

@@ -1,5 +1,6 @@
 """What is wrong with a json of COCO's format, annotation by annotation, in words that say what to do."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,18 +9,21 @@ from typing import Any, NamedTuple
 from pycocotools import mask as coco_mask
 
 from eps.data.artifacts import read_json
-from eps.data.coco_segmentation import checked_segmentation
+from eps.data.coco_segmentation import box_of, checked_segmentation, has_outline
 
 EXAMPLES = 5
+BOX_IOU = 0.5
+"""Of an annotation's box and that of its mask: with less they contradict each other."""
 OUTSIDE = 2.0
 """Pixels that a box may stick out of its photo: annotators' tools round."""
 
 
 class CocoFaults(NamedTuple):
-    """Faults must be mended; notes tell of what is left out."""
+    """Faults must be mended; notes tell of what is left out; the summary of what there is, with ids of categories."""
 
     faults: list[str]
     notes: list[str]
+    summary: str = ""
 
 
 def coco_faults(path: Path) -> CocoFaults:
@@ -37,8 +41,25 @@ def coco_faults(path: Path) -> CocoFaults:
     faults = [f"{path}: {fault}" for fault in (*_category_faults(categories), *_image_faults(images))]
     found = _annotation_faults(annotations, images, categories)
     return CocoFaults(
-        faults + [f"{path}: {line}" for line in _told(found.faults)], [f"{path}: {line}" for line in _told(found.notes)]
+        faults + [f"{path}: {line}" for line in _told(found.faults)],
+        [f"{path}: {line}" for line in _told(found.notes)],
+        f"{path}: {_summary(images, annotations, categories)}",
     )
+
+
+def _summary(
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+) -> str:
+    crowds = sum(bool(annotation.get("iscrowd")) for annotation in annotations)
+    counts = [
+        _count(len(images), "photo"),
+        _count(len(annotations) - crowds, "object"),
+        *([_count(crowds, "crowd")] if crowds else []),
+    ]
+    names = [f"{category.get('id')} {category.get('name')}" for category in categories]
+    return f"{', '.join(counts)}; ids of categories: {', '.join(names)}"
 
 
 class _Found(NamedTuple):
@@ -57,7 +78,7 @@ def _category_faults(categories: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "there are no categories: list each class as {id, name}"
     for key in ("id", "name"):
         if lacking := sum(key not in category for category in categories):
-            yield f"{lacking} categories have no {key}"
+            yield f"{_count(lacking, 'category', 'categories')} {_have(lacking)} no {key}"
         counts = Counter(str(category.get(key)) for category in categories)
         for value in [value for value, count in counts.items() if count > 1]:
             yield f"{counts[value]} categories have the {key} {value!r}: each needs its own"
@@ -69,15 +90,15 @@ def _image_faults(images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for key in ("id", "file_name", "height", "width"):
         lacking = [str(image.get("file_name", image.get("id"))) for image in images if key not in image]
         if lacking:
-            yield f"{len(lacking)} images have no {key}: {_some(lacking)}"
+            yield f"{_count(len(lacking), 'image')} {_have(len(lacking))} no {key}: {_some(lacking)}"
     for key, (fits, meant) in _VALUES.items():
         odd = [str(image.get("file_name")) for image in images if key in image and not fits(image[key])]
         if odd:
-            yield f"the {key} of {len(odd)} images is {meant}: {_some(odd)}"
+            yield f"the {key} of {_count(len(odd), 'image')} is {meant}: {_some(odd)}"
     for key in ("id", "file_name"):
         twice = [value for value, n in Counter(str(image.get(key)) for image in images).items() if n > 1]
         if twice:
-            yield f"{len(twice)} times the same {key} in images: {_some(twice)}"
+            yield f"{_count(len(twice), key)} in images more than once, each needs its own: {_some(twice)}"
 
 
 def _is_id(value: Any) -> bool:
@@ -123,23 +144,35 @@ def _annotation_faults(
     return found
 
 
+def _checked_box(
+    box: Any, name: str, found: _Found, *, height: int, width: int
+) -> tuple[float, float, float, float] | None:
+    """A box with an area inside its photo; else None, and what is wrong is found."""
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        if box is not None:
+            found.faults["a bbox that is not four numbers [x, y, width, height]"].append(name)
+        return None
+    x, y, w, h = box
+    if w <= 0 or h <= 0:
+        found.notes["a box without area"].append(name)
+    inside = x >= -OUTSIDE and y >= -OUTSIDE and x + w <= width + OUTSIDE and y + h <= height + OUTSIDE
+    if not inside:  # nor where a number is not finite
+        found.faults[f"a box outside its photo; {_outside_hint(box, height, width)}"].append(name)
+    return (float(x), float(y), float(w), float(h)) if inside and w > 0 and h > 0 else None
+
+
 def _check_shape(annotation: Mapping[str, Any], photo: Mapping[str, Any], name: str, found: _Found) -> None:
     """Box and segmentation of one annotation."""
     height, width = photo["height"], photo["width"]
     name = f"{name} ({photo.get('file_name')})"
-    box = annotation.get("bbox")
-    if isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box):
-        x, y, w, h = box
-        if w <= 0 or h <= 0:
-            found.notes["a box without area"].append(name)
-        if x < -OUTSIDE or y < -OUTSIDE or x + w > width + OUTSIDE or y + h > height + OUTSIDE:
-            swapped = x + w <= height + OUTSIDE and y + h <= width + OUTSIDE
-            hint = "height and width of the photo may have been swapped" if swapped else "boxes are x, y, width, height"
-            found.faults[f"a box outside its photo; {hint}"].append(name)
-    elif box is not None:
-        found.faults["a bbox that is not four numbers [x, y, width, height]"].append(name)
-    if "segmentation" not in annotation:
-        found.faults["no segmentation: masks are needed, boxes alone are not enough"].append(name)
+    stated = _checked_box(annotation.get("bbox"), name, found, height=height, width=width)
+    if not has_outline(annotation):
+        if box_of(annotation) is not None:
+            found.notes["a box alone: a tag, but no mask to learn from; its pixels count neither way"].append(name)
+        elif "segmentation" in annotation:
+            found.notes["a mask without a pixel, which is left out"].append(name)
+        else:
+            found.faults["neither a segmentation nor a box with an area"].append(name)
         return
     try:
         rle = checked_segmentation(annotation["segmentation"], height=height, width=width)
@@ -148,10 +181,48 @@ def _check_shape(annotation: Mapping[str, Any], photo: Mapping[str, Any], name: 
         return
     if rle is None or coco_mask.area(rle) == 0:
         found.notes["a mask without a pixel, which is left out"].append(name)
+    elif stated is not None and _contradicts(stated, coco_mask.toBbox(rle).tolist()):
+        found.notes["a bbox that is not that of its own mask: AP of boxes goes by the bbox, masks are learnt"].append(
+            name
+        )
+
+
+def _outside_hint(box: Sequence[int | float], height: int, width: int) -> str:
+    """What may have gone wrong with a box that sticks out of its photo."""
+    x, y, w, h = box
+    if not all(-math.inf < side < math.inf for side in box):
+        return "it has numbers that are not finite"
+    inside = min(x, y) >= -OUTSIDE
+    if inside and x + w <= height + OUTSIDE and y + h <= width + OUTSIDE:
+        return "height and width of the photo may have been swapped"
+    if inside and x < w <= width + OUTSIDE and y < h <= height + OUTSIDE:
+        return "it would fit as x0, y0, x1, y1: COCO's boxes are x, y, width, height"
+    return "boxes are x, y, width, height in pixels from the photo's upper left corner"
+
+
+def _contradicts(box: Sequence[float], mask: Sequence[float]) -> bool:
+    """Whether the box of an annotation has little to do with its mask's, beyond what tools round."""
+    edges = [(one[0], one[1], one[0] + one[2], one[1] + one[3]) for one in (box, mask)]
+    if max(abs(a - b) for a, b in zip(*edges, strict=True)) <= OUTSIDE:
+        return False
+    width, height = (min(edges[0][i + 2], edges[1][i + 2]) - max(edges[0][i], edges[1][i]) for i in (0, 1))
+    overlap = max(0.0, width) * max(0.0, height)
+    return overlap < BOX_IOU * (box[2] * box[3] + mask[2] * mask[3] - overlap)
 
 
 def _told(found: Mapping[str, Sequence[str]]) -> list[str]:
-    return [f"{len(names)} annotations have {fault}: {_some(names)}" for fault, names in found.items()]
+    return [
+        f"{_count(len(names), 'annotation')} {_have(len(names))} {fault}: {_some(names)}"
+        for fault, names in found.items()
+    ]
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from eps.data.samples import LabelledPhotos, MaskSource, PhotoInstances, TaggedP
 from eps.data.sampling import Draw
 from eps.data.transforms import seeded
 from eps.errors import UserError
+from eps.ops.pseudo_labels import IGNORE
 
 
 class TaggedDataset(Dataset[TaggedPhotos]):
@@ -69,6 +70,7 @@ class SemanticDataset(Dataset[LabelledPhotos]):
         photo = self.ids[draw.position]
         pixels, truth = vf.pil_to_tensor(self.folder.photo(photo)), self.masks.semantic(photo)
         _same_size(photo, pixels, truth)
+        _refuse_unknown(photo, truth, classes=len(self.folder.classes))
         image, labels = seeded(
             self.transform,
             draw.seed,
@@ -138,6 +140,7 @@ class InstanceDataset(Dataset[PhotoInstances]):
         truth = self.masks(photo)
         pixels = vf.pil_to_tensor(self.folder.photo(photo))
         size = _same_size(photo, pixels, truth.semantic)
+        _refuse_unknown(photo, truth.semantic, classes=len(self.folder.classes))
         image, semantic, masks, boxes = seeded(
             self.transform,
             draw.seed,
@@ -162,6 +165,13 @@ def _same_size(photo: str, pixels: Tensor, mask: np.ndarray) -> tuple[int, int]:
     if mask.shape != (height, width):
         raise UserError(f"photo {photo!r}: its mask is {mask.shape}, the photo {(height, width)}; mend one")
     return height, width
+
+
+def _refuse_unknown(photo: str, mask: np.ndarray, *, classes: int) -> None:
+    """Raises `UserError` where a label map has labels of no class."""
+    odd = mask[(mask > classes) & (mask != IGNORE)]
+    if odd.size:
+        raise UserError(f"photo {photo!r}: its mask has the label {odd[0]}, neither in 0..{classes} nor {IGNORE}")
 
 
 def _boxes(masks: Bool[Tensor, "n H W"]) -> Float[Tensor, "n 4"]:

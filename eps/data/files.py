@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from unicodedata import category
 
+from eps.errors import UserError
+
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -16,7 +18,7 @@ def files_by_id(folder: Path, suffixes: Sequence[str], *, without: Sequence[Path
     """
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
     found: dict[str, tuple[int, str]] = {}
-    for name in _names(folder, {str(path) for path in without}):
+    for name in names_below(folder, {str(path) for path in without}):
         photo, suffix = os.path.splitext(name)
         rank = ranks.get(suffix.lower())
         if rank is not None:
@@ -36,9 +38,17 @@ def is_safe(photo: str) -> bool:
     return not odd and "\\" not in photo and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
 
 
-def _names(folder: Path, without: Set[str]) -> Iterator[str]:
-    """What lies in and below a folder, relative to it: as texts, because paths are slow and there may be 100,000."""
-    for place, folders, names in os.walk(folder):
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def names_below(folder: Path, without: Set[str] = frozenset()) -> Iterator[str]:
+    """What lies in and below a folder, relative to it, hidden files and the folders `without` aside.
+
+    As texts, because paths are slow and there may be 100,000. Raises `UserError` for folders that may not be read.
+    """
+    for place, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and os.path.join(place, name) not in without]
         below = os.path.relpath(place, folder).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"

@@ -1,10 +1,12 @@
 """Our own layout: JPEGImages, SALImages, ImageSets/Segmentation/*.txt and one `image_labels.json`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eps.data.artifacts import write_json
 from eps.data.listing import Form, Listing, Places, existing, list_files, read_lists, refuse_background, tag_fault
 from eps.errors import UserError
 
@@ -21,6 +23,17 @@ def folder_form(root: Path, places: Places) -> Form:
         sources=lambda: [path, *list_files(root)],
         read=partial(_read, root, path),
     )
+
+
+def write_listing(
+    root: Path, *, classes: Sequence[str], labels: Mapping[str, Sequence[str]], splits: Mapping[str, Sequence[str]]
+) -> None:
+    """Write the tags and the lists of the splits into a dataset folder of our layout."""
+    write_json(root / "image_labels.json", {"classes": list(classes), "labels": labels})
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True, exist_ok=True)
+    for split, ids in splits.items():
+        (lists / f"{split}.txt").write_text("".join(f"{photo}\n" for photo in ids), encoding="utf-8")
 
 
 def _read(root: Path, path: Path) -> Listing:

@@ -5,12 +5,12 @@ A record is worth nothing once a file that it tells of has changed: names, sizes
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from eps.data.artifacts import replaced
+from eps.data.atomic import replaced
 from eps.data.listing import Form, Listing
 
 _FORMAT: Final = 2
@@ -18,7 +18,7 @@ _FORMAT: Final = 2
 
 @dataclass(frozen=True)
 class Index:
-    """The records of one dataset: `index.json`, `checked.json` and, where there were any, `faults.txt`."""
+    """The records of one dataset: `index.json`, `checked.json`, `skipped.json` and `faults.txt`."""
 
     folder: Path
 
@@ -49,6 +49,20 @@ class Index:
     def record_check(self, what: str, *, signature: str) -> None:
         """Keep that these files are without fault."""
         _write(self.folder / "checked.json", {**_read(self.folder / "checked.json"), what: signature})
+
+    def skipped(self, what: str, *, signature: str) -> dict[str, str] | None:
+        """What was wrong with which photo when these very files were looked at; None where they were not."""
+        found = _read(self.folder / "skipped.json").get(what)
+        if not isinstance(found, dict) or found.get("signature") != signature:
+            return None
+        told = found.get("faults")
+        good = isinstance(told, dict) and all(isinstance(fault, str) for fault in told.values())
+        return told if good else None
+
+    def record_skipped(self, what: str, faults: Mapping[str, str], *, signature: str) -> None:
+        """Keep what is wrong with photos of these files."""
+        content = _read(self.folder / "skipped.json")
+        _write(self.folder / "skipped.json", {**content, what: {"signature": signature, "faults": dict(faults)}})
 
     def record_faults(self, faults: Sequence[str]) -> None:
         """Write all faults, one a line, or remove those of an earlier check."""

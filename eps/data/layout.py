@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ class DatasetFolder:
     """Of photos whose tags cannot be used: why."""
     notes: tuple[str, ...] = ()
     places: Places = field(default_factory=Places)
+    find_unusable: Callable[["DatasetFolder", str], dict[str, str]] | None = None
+    """Of a split, which photos to leave out and why; without it the first photo with a fault is an error."""
 
     @classmethod
     def open(cls, root: Path) -> "DatasetFolder":
@@ -42,7 +44,12 @@ class DatasetFolder:
         return cls.of(form, form.read())
 
     @classmethod
-    def of(cls, form: Form, listing: Listing) -> "DatasetFolder":
+    def of(
+        cls,
+        form: Form,
+        listing: Listing,
+        find_unusable: Callable[["DatasetFolder", str], dict[str, str]] | None = None,
+    ) -> "DatasetFolder":
         """A dataset of any form, of which this is the listing."""
         return cls(
             form.root,
@@ -53,6 +60,7 @@ class DatasetFolder:
             faults=listing.faults,
             notes=listing.notes,
             places=form.places,
+            find_unusable=find_unusable,
         )
 
     def has_split(self, split: str) -> bool:
@@ -61,12 +69,30 @@ class DatasetFolder:
     def ids(self, split: str) -> list[str]:
         """Ids of a split, in the order of its list.
 
-        Raises `UserError` for a missing or empty split, an id given twice, and a photo without usable tags.
+        Raises `UserError` for a missing or empty split, an id given twice, and a photo without usable tags; or leaves
+        such photos out, where it knows how to find them, unless none is left.
         """
         ids = self.listed(split)
+        if self.find_unusable is not None:
+            skipped = self.skipped(split)
+            if len(skipped) == len(set(ids)):
+                raise UserError(f"split {split!r}: every photo of it has a fault: {next(iter(skipped.values()))}")
+            return [photo for photo in dict.fromkeys(ids) if photo not in skipped]
         for fault in self.faults_of(ids, split).values():
             raise UserError(fault)
         return ids
+
+    def skipped(self, split: str) -> dict[str, str]:
+        """The photos of a split that `ids` leaves out, each with the reason."""
+        if self.find_unusable is None:
+            return {}
+        if split not in self._skipped:
+            self._skipped[split] = self.find_unusable(self, split)
+        return self._skipped[split]
+
+    @cached_property
+    def _skipped(self) -> dict[str, dict[str, str]]:
+        return {}
 
     def listed(self, split: str) -> list[str]:
         """Ids of a split as they stand there, usable or not. Raises `UserError` for a missing or empty split."""

@@ -67,6 +67,14 @@ def existing(root: Path, *, holds: str) -> Path:
     return root
 
 
+def folder_with(child: str, root: Path, places: Sequence[str], *, usual: str) -> Path:
+    """The first of `places` below `root` that has the folder `child`; raises `UserError`, naming the usual one."""
+    for place in places:
+        if (root / place / child).is_dir():
+            return root / place
+    raise UserError(f"data.root={root}: there is no {child}/ in it, nor in {usual}/ below it")
+
+
 def list_files(root: Path) -> list[Path]:
     """The split lists of a folder: `ImageSets/Segmentation/*.txt`."""
     return sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))

@@ -1,19 +1,25 @@
 """What a training or labelling step leaves beside its artifact: what made it, from what, how long, how good."""
 
 import math
-import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import torch
-
-from eps.data.artifacts import file_hash, read_json, replaced_folder, write_json
+from eps.data.artifacts import file_hash, fingerprint_of, read_json, write_json
+from eps.data.atomic import put_back, replaced_folder
+from eps.data.files import is_safe
+from eps.data.provenance import provenance
+from eps.errors import UserError
 
 MANIFEST = "manifest.json"
+RUN = "run.json"
+"""Beside it: how long it took."""
+
+CLASSIFIER = "classifier/model.safetensors"
+"""In a run; as an input of what is made from it."""
 
 SCORES = "scores/"
 """Files under it are many and large: they are known by their size alone."""
@@ -28,6 +34,7 @@ class Recorder:
     def __init__(self, folder: Path, *, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
         self._began = time.monotonic()
+        put_back(folder)
 
     @property
     def resume_path(self) -> Path:
@@ -49,41 +56,85 @@ class Recorder:
             yield target
         self.resume_path.unlink(missing_ok=True)
 
-    def record(self, target: Path, *, score: float, config: dict[str, Any], **facts: Any) -> None:
+    def record(
+        self,
+        target: Path,
+        *,
+        score: float,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str | None] = MappingProxyType({}),
+        skipped: Mapping[str, str] = MappingProxyType({}),
+        **facts: Any,
+    ) -> None:
         """Write the manifest into `target`, which lists all other files and so has to come last.
 
-        What differs from run to run stands in `run.json` beside it.
+        `inputs` are hashes of what it was made from: those of a run's own have the name of the file there, or of the
+        artifact's folder (see `contents_hash`). `skipped` are the photos left out, each with the reason. What differs
+        from run to run stands in `run.json` beside it.
         """
         files = {path.relative_to(target).as_posix(): path for path in target.rglob("*") if path.is_file()}
         content = {
-            "version": version("eps-seg"),
+            "made_by": provenance(),
             "fingerprint": self.fingerprint,
-            "config": config,
+            "config": dict(config),
+            "inputs": dict(inputs),
+            "skipped": dict(skipped),
             "files": {name: _facts(name, path) for name, path in files.items()},
             **facts,
         }
         write_json(target / MANIFEST, {**content, "score": score if math.isfinite(score) else None})
-        seconds = round(time.monotonic() - self._began, 2)
-        machine = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
-        write_json(target / "run.json", {"seconds": seconds, **machine})
+        write_json(target / RUN, {"seconds": round(time.monotonic() - self._began, 2)})
 
 
 def recorded(folder: Path) -> dict[str, Any]:
     """The manifest of an artifact; empty where there is none."""
     path = folder / MANIFEST
-    manifest: dict[str, Any] = read_json(path) if path.is_file() else {}
+    manifest = read_json(path) if path.is_file() else {}
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path} is no manifest: remove {folder} and make it anew")
     return manifest
 
 
 def intact(folder: Path, *, under: str = "") -> bool:
     """Whether the manifest lists files whose names begin with `under`, and these still are what it says."""
+    listed = _listed(folder, under)
+    return bool(listed) and not any(_fault(folder, name, facts) for name, facts in listed.items())
+
+
+def faults_of_artifact(folder: Path) -> list[str]:
+    """What about an artifact's files is not as its manifest says, one line each. Raises `UserError` without one."""
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder / MANIFEST} is missing: nothing is known of what lies there")
+    listed = _listed(folder, "")
+    found = [f"{folder / name} {fault}" for name, facts in listed.items() if (fault := _fault(folder, name, facts))]
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return found + [f"{folder / name} is not in its manifest" for name in sorted(there - {*listed, MANIFEST, RUN})]
+
+
+def contents_hash(folder: Path) -> str | None:
+    """A hash of all files that an artifact's manifest lists, whoever made them; None where there is no manifest."""
+    files = _listed(folder, "")
+    return (
+        fingerprint_of(repr(sorted((name, *sorted(facts.items())) for name, facts in files.items()))) if files else None
+    )
+
+
+def _listed(folder: Path, under: str) -> dict[str, dict[str, Any]]:
     files = recorded(folder).get("files", {})
-    listed = {name: facts for name, facts in files.items() if name.startswith(under)}
-    return bool(listed) and all(_is(folder / name, name, facts) for name, facts in listed.items())
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) and "size" in facts for facts in files.values()):
+        raise UserError(
+            f"{folder / MANIFEST} lists no files with sizes: somebody has edited it; make {folder.name} anew"
+        )
+    return {name: facts for name, facts in files.items() if name.startswith(under)}
 
 
-def _is(path: Path, name: str, facts: dict[str, Any]) -> bool:
-    return path.is_file() and path.stat().st_size == facts["size"] and _facts(name, path) == facts
+def _fault(folder: Path, name: str, facts: dict[str, Any]) -> str | None:
+    path = folder / name
+    if not is_safe(name) or not path.is_file():
+        return "is missing"
+    if path.stat().st_size != facts["size"]:
+        return f"has {path.stat().st_size} bytes, its manifest says {facts['size']}"
+    return None if _facts(name, path) == facts else "has another content than its manifest says"
 
 
 def _facts(name: str, path: Path) -> dict[str, Any]:

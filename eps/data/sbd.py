@@ -3,15 +3,15 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Integer, UInt8
-from scipy.io import loadmat
 
 from eps.data.class_names import VOC
 from eps.data.files import is_safe
-from eps.data.listing import Form, Listing, Places, existing, read_list
+from eps.data.listing import Form, Listing, Places, existing, folder_with, read_list
+from eps.data.mat_files import read_field
 from eps.errors import UserError
 
 _PLACES: Final = (".", "dataset", "benchmark_RELEASE/dataset", "sbd")
@@ -39,10 +39,7 @@ def sbd_form(root: Path, places: Places) -> Form:
 def locate_sbd(root: Path) -> Path:
     """The folder that has img/, at or below `root`. Raises `UserError` where it is not there."""
     existing(root, holds="benchmark_RELEASE/dataset")
-    for place in _PLACES:
-        if (root / place / "img").is_dir():
-            return root / place
-    raise UserError(f"data.root={root}: there is no img/ in it, nor in benchmark_RELEASE/dataset/ below it")
+    return folder_with("img", root, _PLACES, usual="benchmark_RELEASE/dataset")
 
 
 def _read(folder: Path, tags: Path) -> Listing:
@@ -60,27 +57,19 @@ def _read(folder: Path, tags: Path) -> Listing:
 def read_segmentation(path: Path, name: str) -> UInt8[np.ndarray, "H W"]:
     """The map in a .mat of SBD: of `GTcls` the class from 1, of `GTinst` the object's number from 1; 0 elsewhere.
 
-    Raises `UserError` where the file is missing, cut off, or none of SBD's. scipy trusts what a .mat says: one
-    that was damaged on purpose can end the process, so read those that SBD's authors hand out.
+    Raises `UserError` where the file is missing, damaged, or none of SBD's.
     """
-    found = np.asarray(_field(path, name, "Segmentation"))
-    if found.ndim != 2 or not np.issubdtype(found.dtype, np.integer) or (found.size and not 0 <= found.max() < 256):
+    found = read_field(path, name, "Segmentation")
+    if found.ndim != 2 or found.dtype.kind not in "iu" or (found.size and not 0 <= found.min() <= found.max() < 256):
         raise UserError(f"{path}: {name}.Segmentation is no map of small whole numbers")
-    return found.astype(np.uint8)
+    labels: UInt8[np.ndarray, "H W"] = found.astype(np.uint8)
+    return labels
 
 
 def read_categories(path: Path) -> Integer[np.ndarray, " n"]:
     """Each object's class from 0. Raises `UserError` where the file is none of SBD's."""
-    found = np.asarray(_field(path, "GTinst", "Categories")).ravel()
-    if not np.issubdtype(found.dtype, np.number) or not ((found >= 1) & (found <= len(VOC))).all():
+    found = read_field(path, "GTinst", "Categories").ravel()
+    if not ((found >= 1) & (found <= len(VOC))).all():
         raise UserError(f"{path}: GTinst.Categories are not classes from 1 to {len(VOC)}")
-    return found.astype(np.int64) - 1
-
-
-def _field(path: Path, name: str, field: str) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path} is missing")
-    try:
-        return loadmat(path, variable_names=[name])[name][0, 0][field]
-    except Exception as error:  # scipy's reader has no error of its own for what it cannot read
-        raise UserError(f"{path} is no file of SBD's with {name}.{field}: {error!r}") from error
+    classes: Integer[np.ndarray, " n"] = found.astype(np.int64) - 1
+    return classes

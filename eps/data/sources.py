@@ -1,6 +1,7 @@
 """Where photos to be looked at come from: files, videos, cameras."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from eps.data.images import read_image
+from eps.data.images import check_image, read_image
 from eps.data.photo_list import photos_at
 from eps.data.video import SUFFIXES, Video
+from eps.errors import UserError
+
+THREADS = 4
 
 
 class Frame(NamedTuple):
@@ -31,6 +35,16 @@ class Photos:
 
     def __iter__(self) -> Iterator[Frame]:
         return (Frame(photo, read_image(path).convert("RGB")) for photo, path in self.files.items())
+
+    def unreadable(self) -> dict[str, str]:
+        """By id what is wrong with those that cannot be read: all at once, before the first is looked at."""
+        with ThreadPoolExecutor(max_workers=THREADS) as pool:
+            told = pool.map(_fault, self.files.values())
+            return {photo: fault for photo, fault in zip(self.files, told, strict=True) if fault}
+
+    def without(self, photos: Mapping[str, str]) -> "Photos":
+        """All but these."""
+        return Photos(files={photo: path for photo, path in self.files.items() if photo not in photos})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +74,14 @@ class Footage:
     def __iter__(self) -> Iterator[Frame]:
         pictures = islice(self.video, self.most or None)
         return (Frame(f"{self.name}/{number:06}", picture) for number, picture in enumerate(pictures, start=1))
+
+
+def _fault(path: Path) -> str:
+    try:
+        check_image(path)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def open_source(source: str, *, most: int) -> Photos | Footage:

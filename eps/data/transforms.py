@@ -118,12 +118,14 @@ def yolact_transform(
     expand: float,
     overlap: bool,
     mean: Sequence[float],
+    antialias: bool = True,
 ) -> v2.Compose:
     """Colour, expansion, sampled crop, flip, resize to `size` (height, width), in that order (the released YOLACT).
 
     Photos are uint8 going in and floats in 0..1 coming out; boxes must go in with them. Expansion is on the mean
-    colour. As torchvision has it, brightness is a factor and contrast turns about the mean grey, where the released
-    code adds and multiplies; masks are resized by the nearest pixel.
+    colour; `antialias` smooths what shrinks, which the released code does not. As torchvision has it, brightness is a
+    factor and contrast turns about the mean grey, where the released code adds and multiplies; masks are resized by the
+    nearest pixel.
     """
     names = ("brightness", "contrast", "saturation", "hue")
     colours = [v2.ColorJitter(**{name: value}) for name, value in zip(names, jitter, strict=True)]
@@ -135,7 +137,7 @@ def yolact_transform(
             v2.RandomZoomOut(fill=fill, side_range=(1.0, expand), p=0.5),
             SampledCrop(overlap=overlap),
             v2.RandomHorizontalFlip(flip),
-            v2.Resize(list(size), antialias=True),
+            v2.Resize(list(size), antialias=antialias),
         ]
     )
 

@@ -1,45 +1,41 @@
 """PASCAL VOC 2012 as it unpacks: tags from the boxes in its xml files, or from EPS's `cls_labels.npy`."""
 
-import re
 import tarfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
-from xml.etree import ElementTree
 
-from torchvision.datasets import VOCSegmentation
-
+from eps.data.annotations.voc_xml import stated_size
+from eps.data.annotations.xml_file import read_xml_file
+from eps.data.archives import fetch_folder
 from eps.data.class_names import VOC
 from eps.data.cls_labels import read_cls_labels
 from eps.data.files import files_by_id, is_safe
-from eps.data.listing import Form, Listing, Places, existing, id_of_line, list_files, read_lists, tag_fault
+from eps.data.listing import Form, Listing, Places, existing, folder_with, id_of_line, list_files, read_lists, tag_fault
 from eps.errors import UserError
 
 TRAIN_AUG: Final = (
     "SBD's list of 10,582 photos does not come with VOC 2012: put train_aug.txt there, as EPS's and DeepLab's authors "
     "hand it out, its masks being SegmentationClassAug; or set data.train=train"
 )
-_MAX_XML_BYTES: Final = 1 << 20
+URL: Final = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+MD5: Final = "6cd6e144f989b92b3379bac3b3de84fd"
 _PLACES: Final = (".", "VOC2012", "VOCdevkit/VOC2012")
 
 
 def locate(root: Path) -> Path:
     """The folder VOC2012 at or below `root`. Raises `UserError` where it is not there."""
     existing(root, holds="VOCdevkit/VOC2012, or set data.download=true")
-    for place in _PLACES:
-        if (root / place / "JPEGImages").is_dir():
-            return root / place
-    raise UserError(f"data.root={root}: there is no JPEGImages/ in it, nor in VOCdevkit/VOC2012/ below it")
+    return folder_with("JPEGImages", root, _PLACES, usual="VOCdevkit/VOC2012")
 
 
 def download(root: Path) -> None:
     """Fetch and unpack VOC 2012 (2 GB) below `root` unless it is there. Raises `UserError` where that fails."""
     if any((root / place / "JPEGImages").is_dir() for place in _PLACES):
         return
-    root.mkdir(parents=True, exist_ok=True)
     try:
-        VOCSegmentation(root, year="2012", image_set="train", download=True)
+        fetch_folder(URL, root / "VOCdevkit" / "VOC2012", md5=MD5, below="VOCdevkit/VOC2012")
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
@@ -107,30 +103,12 @@ def read_xml(path: Path, *, difficult: bool) -> XmlAnnotation:
     Objects marked difficult count if `difficult`. Raises `UserError` for a file that is too large, no xml, declares
     entities, or names a class that VOC has not.
     """
-    if path.stat().st_size > _MAX_XML_BYTES:
-        raise UserError(f"{path} is larger than {_MAX_XML_BYTES >> 20} MiB: that is no VOC annotation")
-    try:
-        root = ElementTree.fromstring(path.read_bytes(), parser=ElementTree.XMLParser(target=_NoDoctype()))
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{path} is no VOC annotation: {error}") from error
+    root = read_xml_file(path)
     objects = [o for o in root.findall("object") if difficult or (o.findtext("difficult") or "0").strip() != "1"]
     names = {(o.findtext("name") or "").strip() for o in objects}
     if fault := tag_fault(sorted(names), VOC):
         raise UserError(f"{path} {fault}")
-    return XmlAnnotation(tuple(name for name in VOC if name in names), _size(root))
-
-
-def _size(root: ElementTree.Element) -> tuple[int, int] | None:
-    sides = [(root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")]
-    height, width = [int(side) if re.fullmatch("[0-9]{1,9}", side) else 0 for side in sides]
-    return (height, width) if height and width else None
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Refuses document types: VOC has none, and entities, which can blow a small file up, are declared in one."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("it has a document type, which could declare entities")
+    return XmlAnnotation(tuple(name for name in VOC if name in names), stated_size(root))
 
 
 def _xml_files(tags: Path) -> dict[str, Path]:

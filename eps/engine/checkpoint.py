@@ -1,17 +1,19 @@
 """Weights that describe themselves, and the state that a stopped run goes on from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from eps.checkpoints.eps_resnet38 import load_eps_classifier
-from eps.checkpoints.yolact import load_yolact_file
-from eps.data.artifacts import replaced
+from eps.checkpoints.yolact import Told, load_yolact_file
+from eps.data.atomic import replaced
+from eps.engine import ranks
+from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.models.classifier import Classifier
 from eps.models.deeplab import DeepLab
@@ -27,10 +29,19 @@ from eps.models.spec import (
     from_json,
     to_json,
 )
-from eps.nn.weights import read_state_dict
+from eps.nn.weights import fitted, read_state_dict
 
+Model = TypeVar("Model", Classifier, Segmenter, DeepLab)
+AnySpec = TypeVar("AnySpec", ClassifierSpec, SegmenterSpec, DeepLabSpec)
 FORMAT = "eps.1"
 """The one key of the metadata: safetensors writes several in an order that changes from run to run."""
+
+
+def network_file(place: Path) -> Path:
+    """The file of a trained network: the one in its folder, or the place itself."""
+    if place.suffix in (".safetensors", ".onnx", ".pth") or place.is_file():
+        return place
+    return place / ("model.onnx" if (place / "model.onnx").is_file() else "model.safetensors")
 
 
 def save_model(path: Path, model: Classifier | Segmenter | DeepLab, spec: Spec) -> None:
@@ -45,9 +56,7 @@ def load_classifier(path: Path) -> tuple[Classifier, ClassifierSpec]:
     spec = read_spec(path)
     if not isinstance(spec, ClassifierSpec):
         raise UserError(f"{path} holds a segmenter, a classifier is needed: give the folder of stage 1")
-    model = build_classifier(spec)
-    _fill(model, path)
-    return model, spec
+    return _rebuilt(build_classifier, spec, path), spec
 
 
 def load_classifier_for(path: Path, classes: tuple[str, ...]) -> Classifier:
@@ -71,20 +80,30 @@ def _is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] in (b"{", b"")  # an empty one is refused as such later
 
 
-def load_segmenter(path: Path) -> tuple[Segmenter | DeepLab, SegmenterSpec | DeepLabSpec]:
+def load_segmenter(path: Path, told: Told | None = None) -> tuple[Segmenter | DeepLab, SegmenterSpec | DeepLabSpec]:
     """Rebuild a segmenter of either kind from its checkpoint, in evaluation mode.
 
-    A file named `<model>_<epoch>_<iteration>.pth` is a released YOLACT. Raises `UserError` for anything else.
+    A file `*.pth` is one of the released YOLACT code: its name, `<model>_<epoch>_<iteration>.pth`, or what is `told`
+    says of which network. Raises `UserError` for anything else, and where something is told of another file.
     """
     if path.suffix == ".pth":
-        released = load_yolact_file(path)
+        released = load_yolact_file(path, told)
+        for note in released.notes:
+            remark(note)
         return released.segmenter, released.spec
+    refuse_told(path, told)
     spec = read_spec(path)
     if isinstance(spec, ClassifierSpec):
         raise UserError(f"{path} holds a classifier, a segmenter is needed: give the folder of stage 3")
-    model = build_segmenter(spec) if isinstance(spec, SegmenterSpec) else build_deeplab(spec)
-    _fill(model, path)
-    return model, spec
+    if isinstance(spec, SegmenterSpec):
+        return _rebuilt(build_segmenter, spec, path), spec
+    return _rebuilt(build_deeplab, spec, path), spec
+
+
+def refuse_told(path: Path, told: Told | None) -> None:
+    """Raise `UserError` where something is told of a file that says everything of itself."""
+    if told not in (None, Told()):
+        raise UserError(f"{path} says itself which network and classes it has: leave out released, name and classes")
 
 
 def read_spec(path: Path) -> Spec:
@@ -98,19 +117,25 @@ def read_spec(path: Path) -> Spec:
             raise ValueError(f"its metadata have no {FORMAT!r}")
         return from_json(metadata[FORMAT])
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a checkpoint of ours: {error}") from error
+        raise UserError(f"{path} is not a checkpoint of ours: {' '.join(str(error).split())}") from error
 
 
-def _fill(model: nn.Module, path: Path) -> None:
+def _rebuilt(build: Callable[[AnySpec], Model], spec: AnySpec, path: Path) -> Model:
+    """The model of a description with the weights of its file: nothing is allocated before their shapes agree."""
     with safe_open(path, framework="pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    source = f"{path}, by the description in it,"
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: weights do not fit the description beside them: {error}".replace("\n", " ")
-        ) from error
-    model.eval()
+        with torch.device("meta"):
+            wanted = build(spec).state_dict()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # a description may say anything
+        raise UserError(f"{source} is no network: {' '.join(str(error).split())}") from error
+    fitted(state, wanted, source=source, exactly=True)
+    model = build(spec)
+    model.load_state_dict(state, strict=False)  # they fit, but for counters that old batch norms have not
+    return model.eval()
 
 
 @dataclass(frozen=True)
@@ -132,27 +157,38 @@ class ResumeFile:
         self.path, self.fingerprint = path, fingerprint
 
     def save(self, progress: Position, **parts: Any) -> None:
-        """Write the state of `parts` (whatever has a `state_dict`), replacing the last one."""
+        """Write the state of `parts` (whatever has a `state_dict`), replacing the last one.
+
+        Of several processes each has to call this: rank 0 writes, and how every process draws at random.
+        """
+        random = ranks.gathered((torch.get_rng_state(), torch.cuda.get_rng_state_all()))  # one a device, none without
+        if ranks.rank():
+            return
         state = {name: part.state_dict() for name, part in parts.items()}
         content = {"fingerprint": self.fingerprint, "step": progress.step, "history": progress.history, "parts": state}
-        content["random"] = torch.get_rng_state()
-        content["device_random"] = torch.cuda.get_rng_state_all()  # one a device, none without
-        with replaced(self.path) as temporary:
-            torch.save(content, temporary)
+        content["random"] = random
+        with replaced(self.path) as temporary, temporary.open("wb") as file:  # of a file torch tells what is wrong
+            torch.save(content, file)
 
     def restore(self, **parts: Any) -> Position:
-        """Put `parts` where the last run stopped, or leave them and say step 0."""
+        """Put `parts` where the last run stopped, or leave them and say step 0.
+
+        Raises `UserError` for a file that is damaged or holds anything else.
+        """
         if not self.path.is_file():
             return Position(0, [])
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise UserError(f"{self.path} is not readable: remove it to start training afresh ({error})") from error
-        if content["fingerprint"] != self.fingerprint:
-            return Position(0, [])
-        for name, part in parts.items():
-            part.load_state_dict(content["parts"][name])
-        torch.set_rng_state(content["random"])
-        for device, random in enumerate(content["device_random"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(random, device)
-        return Position(content["step"], content["history"])
+            if content["fingerprint"] != self.fingerprint:
+                return Position(0, [])
+            position = Position(int(content["step"]), list(content["history"]))
+            for name, part in parts.items():
+                part.load_state_dict(content["parts"][name])
+            for random, of_devices in content["random"][ranks.rank() :][:1]:  # none where there were fewer processes
+                torch.set_rng_state(random)
+                for device, state in enumerate(of_devices[: torch.cuda.device_count()]):
+                    torch.cuda.set_rng_state(state, device)
+        except Exception as error:  # torch raises whatever its readers do
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.path} is not readable: remove it to start training afresh ({reason})") from error
+        return position

@@ -37,26 +37,40 @@ def draw_instances(
     classes: Integer[np.ndarray, " n"],
     masks: Bool[np.ndarray, "n H W"],
     labels: Sequence[str],
+    with_masks: bool = True,
+    with_boxes: bool = True,
 ) -> Image.Image:
     """A copy of an RGB photo with instances (best first) in the colours of their classes; boxes are pixels, xyxy.
 
-    The best are drawn last, so that they lie on top; a label stands where none of a better instance does, if there is
-    such a place. Raises `ValueError` where the masks have another size than the photo.
+    Masks (with their outlines) and boxes may be left out, and so are empty labels. The best are drawn last, so that
+    they lie on top; a label stands where none of a better instance does, if there is such a place. Raises `ValueError`
+    where the masks have another size than the photo.
     """
     if masks.shape[1:] != (photo.height, photo.width):
         raise ValueError(f"masks of {masks.shape[1:]} do not fit a photo of {(photo.height, photo.width)}")
     drawn, style = photo.copy(), Style.of(photo)
     colors = [class_color(int(index)) for index in classes]
-    for mask, color in reversed(list(zip(masks, colors, strict=True))):
+    for mask, color in reversed(list(zip(masks, colors, strict=True)) * with_masks):
         _fill(drawn, mask, color)
     pencil = ImageDraw.Draw(drawn)
     for box, mask, color in reversed(list(zip(boxes.tolist(), masks, colors, strict=True))):
-        _outline(pencil, mask, color, style)
-        _rectangle(pencil, box, color, style)
-    for place, label, color in reversed(_placed(photo, boxes, labels, colors, style)):
+        if with_masks:
+            _outline(pencil, mask, color, style)
+        if with_boxes:
+            _rectangle(pencil, box, color, style)
+    for place, label, color in reversed(_placed(photo, boxes, labels, colors, style) * any(labels)):
         pencil.rectangle(place, fill=color)
         ink = (0, 0, 0) if _luminance(color) > 140 else (255, 255, 255)
         pencil.text((place[0] + style.line, place[1]), label, fill=ink, font=_font(style))
+    return drawn
+
+
+def draw_rate(photo: Image.Image, per_second: float) -> Image.Image:
+    """The photo with so many pictures a second written into its upper left corner, on black."""
+    drawn = photo.copy()
+    pencil, text, font = ImageDraw.Draw(drawn), f"{per_second:.1f} fps", _font(Style.of(photo))
+    pencil.rectangle(pencil.textbbox((2, 2), text, font=font), fill=(0, 0, 0))
+    pencil.text((2, 2), text, fill=(255, 255, 255), font=font)
     return drawn
 
 

@@ -16,6 +16,8 @@ FORMAT = "eps.export.1"
 INPUT = "image"
 OUTPUTS = ("loc", "conf", "mask", "proto")
 SEMANTIC = "semantic"
+MASKS, IOU = "masks", "iou"
+"""Of YOLACT++'s mask-IoU net, which is a file of its own: masks are its input, and chosen from the outputs first."""
 
 
 class ExportedSegmenter(nn.Module):
@@ -55,6 +57,8 @@ class Description:
     classes: tuple[str, ...]
     image_size: tuple[int, int]
     """Height and width that photos are resized to, their aspect ratio ignored."""
+    antialias: bool
+    """Whether they are smoothed where they shrink; bilinear either way."""
     mean: tuple[float, float, float]
     """Of RGB in 0..1: the input is (rgb / 255 - mean) / std."""
     std: tuple[float, float, float]
@@ -72,6 +76,11 @@ class Description:
     """squeezed: no batch dimension in the outputs; kept: one of 1; dynamic: of any size, in the input as well."""
     deformable: bool
     """Whether there are deformable convolutions, which not every runtime has."""
+    mask_iou: str
+    """The file beside it that says how well masks fit (YOLACT++): cropped masks n x 1 x h x w -> IoU n x classes. Empty
+    where there is none."""
+    whole_pixels: bool = False
+    """Whether boxes are to be cut down to whole pixels of the photo, as the released YOLACT gives them."""
 
     def entries(self) -> dict[str, str]:
         """Each field as JSON."""
@@ -82,12 +91,15 @@ class Description:
         return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in self.entries().items()) + "\n}\n"
 
 
-def describe(spec: SegmenterSpec, *, anchors: Float[Tensor, "n 4"], outputs: Sequence[str], batch: str) -> Description:
+def describe(
+    spec: SegmenterSpec, *, anchors: Float[Tensor, "n 4"], outputs: Sequence[str], batch: str, mask_iou: str = ""
+) -> Description:
     """The description of an exported segmenter; `anchors` are those of its own output."""
     return Description(
         format=FORMAT,
         classes=spec.classes,
         image_size=spec.image_size,
+        antialias=spec.antialias,
         mean=spec.trunk.mean,
         std=spec.trunk.std,
         variances=(0.1, 0.2),
@@ -98,12 +110,19 @@ def describe(spec: SegmenterSpec, *, anchors: Float[Tensor, "n 4"], outputs: Seq
         outputs=list(outputs),
         batch=batch,
         deformable=spec.trunk.deformable_every > 0,
+        mask_iou=mask_iou,
+        whole_pixels=spec.design == "released",
     )
 
 
 def noise(photos: int, *, size: tuple[int, int]) -> Float[Tensor, "photos 3 H W"]:
     """Input to trace and to compare with, the same every time; `size` is (height, width)."""
     return torch.randn((photos, 3, *size), generator=torch.Generator().manual_seed(0))
+
+
+def noisy_masks(count: int, *, size: tuple[int, int]) -> Float[Tensor, "count 1 h w"]:
+    """Masks in 0..1 to trace and to compare with, the same every time; `size` is (height, width)."""
+    return torch.rand((count, 1, *size), generator=torch.Generator().manual_seed(0))
 
 
 def largest_difference(expected: Tensor, found: Float[np.ndarray, "..."]) -> float:

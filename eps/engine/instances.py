@@ -1,6 +1,6 @@
 """What a segmenter found in a photo, and the forms that other programs take it in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,14 +43,20 @@ class Instances:
         """The class name of each instance; its number where names are not known."""
         return tuple(self.class_names[c] if self.class_names else str(c) for c in self.classes.tolist())
 
-    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+    def to_coco(
+        self, image_id: int | str = 0, *, category_ids: Sequence[int] | None = None, boxes_only: bool = False
+    ) -> list[dict[str, Any]]:
         """Entries of a results file of COCO's: category ids (COCO's own for its 80 classes, else class + 1), RLE masks.
 
-        The score is that of the mask.
+        `category_ids`, one a class, are others. The score is that of the mask; with `boxes_only` there is no mask and
+        it is the box's, by which AP of boxes goes (they differ for YOLACT++ alone).
         """
         known = self.class_names or tuple(str(c) for c in range(max(self.classes.tolist(), default=-1) + 1))
-        parts = (part.cpu().numpy() for part in (self.boxes, self.mask_scores, self.classes, self.masks))
-        return coco_results(image_id, *parts, category_ids=coco_category_ids(known))
+        scores = self.scores if boxes_only else self.mask_scores
+        boxes, scored, classes = (part.cpu().numpy() for part in (self.boxes, scores, self.classes))
+        masks = None if boxes_only else self.masks.cpu().numpy()
+        categories = category_ids or coco_category_ids(known)
+        return coco_results(image_id, boxes, scored, classes, masks, category_ids=categories)
 
     def to_polygons(self) -> list[list[Float[np.ndarray, "p 2"]]]:
         """The outlines of each instance's mask, one a part, as corners x, y in pixels; see `eps.ops.polygons`."""
@@ -66,16 +72,32 @@ class Instances:
         names = np.array(self.names, dtype=np.str_)
         return Detections(xyxy=boxes, mask=masks, confidence=scores, class_id=classes, data={"class_name": names})
 
-    def draw(self, image: Image.Image | UInt8[np.ndarray, "H W 3"]) -> Image.Image:
-        """The photo under its instances: masks, outlines, boxes, names and scores.
+    def draw(
+        self,
+        image: Image.Image | UInt8[np.ndarray, "H W 3"],
+        *,
+        masks: bool = True,
+        boxes: bool = True,
+        names: bool = True,
+        scores: bool = True,
+    ) -> Image.Image:
+        """The photo under its instances: masks with outlines, boxes, names and scores, each unless it is not wanted.
 
-        Raises `ValueError` where the photo has another size than the masks.
+        The scores are those that thresholds go by, the boxes'; see `mask_scores` for the masks'. Raises `ValueError`
+        where the photo has another size than the masks.
         """
         photo = image.convert("RGB") if isinstance(image, Image.Image) else Image.fromarray(image)
-        boxes, _, classes, masks = (part.cpu().numpy() for part in self)
-        pairs = zip(self.names, self.mask_scores.tolist(), strict=True)
-        labels = [f"{name} {score:.2f}" for name, score in pairs]
-        return draw_instances(photo, boxes=boxes, classes=classes, masks=masks, labels=labels)
+        pairs = zip(self.names, self.scores.tolist(), strict=True)
+        labels = [" ".join([name] * names + [f"{score:.2f}"] * scores) for name, score in pairs]
+        return draw_instances(
+            photo,
+            boxes=self.boxes.cpu().numpy(),
+            classes=self.classes.cpu().numpy(),
+            masks=self.masks.cpu().numpy(),
+            labels=labels,
+            with_masks=masks,
+            with_boxes=boxes,
+        )
 
 
 def no_instances(*, size: tuple[int, int], device: torch.device, class_names: tuple[str, ...] = ()) -> Instances:

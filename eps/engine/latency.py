@@ -23,13 +23,10 @@ class Latency:
 
 
 def measure(call: Callable[[Input], object], inputs: Sequence[Input], *, runs: int, device: torch.device) -> Latency:
-    """Time `runs` calls, the inputs in turn, after a tenth as many for warming up, three at least.
-
-    A GPU has finished its work before the clock is read.
-    """
+    """Time `runs` calls, the inputs in turn, after a tenth as many for warming up, three at least."""
     for index in range(max(3, runs // 10)):
-        _timed(call, inputs[index % len(inputs)], device)
-    return summary([_timed(call, inputs[index % len(inputs)], device) for index in range(runs)])
+        timed(call, inputs[index % len(inputs)], device)
+    return summary([timed(call, inputs[index % len(inputs)], device) for index in range(runs)])
 
 
 def summary(seconds: Sequence[float]) -> Latency:
@@ -39,7 +36,8 @@ def summary(seconds: Sequence[float]) -> Latency:
     return Latency(p50=p50, p90=p90, p99=p99, mean=round(1000 * mean, 3), per_second=round(1 / mean, 2))
 
 
-def _timed(call: Callable[[Input], object], value: Input, device: torch.device) -> float:
+def timed(call: Callable[[Input], object], value: Input, device: torch.device) -> float:
+    """Seconds of one call; a GPU has finished its work before the clock is read."""
     _finish(device)
     began = time.perf_counter()
     call(value)

@@ -1,6 +1,6 @@
-"""A segmenter as an ONNX file."""
+"""A network of one input as an ONNX file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
-from eps.engine.exported import INPUT, ExportedSegmenter
 from eps.errors import UserError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -31,28 +30,30 @@ def check_packages() -> None:
 
 
 def write_onnx(
-    model: ExportedSegmenter,
-    example: Float[Tensor, "b 3 H W"],
+    model: nn.Module,
+    example: Float[Tensor, "b c H W"],
     path: Path,
     *,
+    takes: str,
+    gives: Sequence[str],
     dynamic: bool,
     deformable: bool,
     entries: Mapping[str, str],
 ) -> None:
     """Write a model as an ONNX file of its own, weights included; `entries` become its metadata.
 
-    `dynamic` leaves the batch open, `deformable` says that there are deformable convolutions. Raises `UserError` where
-    those cannot be written.
+    `takes` and `gives` are the names of its input and outputs, `dynamic` leaves the batch open, `deformable` says that
+    there are deformable convolutions. Raises `UserError` where those cannot be written.
     """
     try:
         program = torch.onnx.export(
             model,
             (example,),
             dynamo=True,
-            input_names=[INPUT],
-            output_names=model.outputs,
+            input_names=[takes],
+            output_names=list(gives),
             opset_version=OPSET_DEFORMABLE if deformable else OPSET,
-            dynamic_shapes={INPUT: {0: Dim("batch", min=1)}} if dynamic else None,
+            dynamic_shapes=({0: Dim("batch", min=1)},) if dynamic else None,
             custom_translation_table={torch.ops.aten.tanh.default: _bounded_tanh},
             external_data=False,
             verbose=False,
@@ -71,7 +72,7 @@ def write_onnx(
 
 
 def run_onnx(
-    path: Path, images: Float[np.ndarray, "b 3 H W"], *, threads: int, deformable: bool
+    path: Path, images: Float[np.ndarray, "b c H W"], *, threads: int, deformable: bool
 ) -> list[Float[np.ndarray, "..."]]:
     """The outputs of an ONNX file in onnxruntime on the CPU; 0 `threads` for one a core.
 
@@ -91,7 +92,7 @@ def run_onnx(
             f"format=onnx: onnxruntime {version('onnxruntime')} does not support deformable convolutions (DeformConv), "
             "which this segmenter has: install a newer one, or choose format=torch"
         ) from error
-    outputs: list[np.ndarray] = session.run(None, {INPUT: images})
+    outputs: list[np.ndarray] = session.run(None, {session.get_inputs()[0].name: images})
     return outputs
 
 

@@ -1,7 +1,9 @@
 """A segmenter that `eps.export` wrote as an ONNX file, with the output of the model that it was made of."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from eps.engine.exported import FORMAT, INPUT, OUTPUTS, SEMANTIC, Description
+from eps.engine.exported import FORMAT, INPUT, IOU, MASKS, OUTPUTS, SEMANTIC, Description
 from eps.engine.onnx_export import SILENT
+from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.models.segmenter import SegmenterOutput
 
@@ -26,15 +29,20 @@ class OnnxSegmenter(nn.Module):
     """An exported network in onnxruntime: called as a `Segmenter` is, tensors in and out on the CPU.
 
     Where the file has no output `semantic`, that of the result has neither height nor width. `has_semantic` says so.
+    `scorer` is the mask-IoU net of YOLACT++, if there is one.
     """
 
-    mask_iou = None
-    """Not exported: masks have their boxes' scores."""
-
-    def __init__(self, *, session: "onnxruntime.InferenceSession", description: Description) -> None:
+    def __init__(
+        self,
+        *,
+        session: "onnxruntime.InferenceSession",
+        description: Description,
+        scorer: "onnxruntime.InferenceSession | None" = None,
+    ) -> None:
         super().__init__()
         self.session = session
         self.description = description
+        self.mask_iou: Callable[[Tensor], Tensor] | None = None if scorer is None else partial(_ious, scorer)
         self.has_semantic = SEMANTIC in description.outputs
         self._mean = torch.tensor(description.mean).view(3, 1, 1)
         self._std = torch.tensor(description.std).view(3, 1, 1)
@@ -69,15 +77,35 @@ class OnnxSegmenter(nn.Module):
         return found[SEMANTIC].permute(0, 3, 1, 2).roll(-1, dims=1)
 
 
+def _ious(scorer: "onnxruntime.InferenceSession", masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n classes"]:
+    """How well masks (cropped, in 0..1) fit, a class each."""
+    if not len(masks):  # which not every runtime takes
+        return masks.new_zeros((0, scorer.get_outputs()[0].shape[1]))
+    (found,) = scorer.run([IOU], {MASKS: masks.contiguous().numpy()})
+    return torch.from_numpy(found)
+
+
 def load_onnx(path: Path, *, threads: int = 0) -> OnnxSegmenter:
     """Open a file of `eps.export format=onnx` in onnxruntime, on a GPU where it can; 0 `threads` for one a core.
 
-    Raises `UserError` where onnxruntime is not installed, cannot run the file, or the file is not ours.
+    A YOLACT++ comes with its mask-IoU net in a file beside it; without that, masks have their boxes' scores. Raises
+    `UserError` where onnxruntime is not installed, cannot run the file, or the file is not ours.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: python -m eps.export format=onnx writes one")
     if find_spec("onnxruntime") is None:
         raise UserError(f"{path} needs onnxruntime: pip install 'eps-seg[export]'")
+    session = _session(path, threads=threads)
+    description = read_description(session.get_modelmeta().custom_metadata_map, source=str(path))
+    beside = path.with_name(Path(description.mask_iou).name) if description.mask_iou else None
+    if beside is not None and not beside.is_file():
+        remark(f"{beside} is not there: masks have the scores of their boxes; eps.export writes it beside the network")
+        beside = None
+    scorer = None if beside is None else _session(beside, threads=threads)
+    return OnnxSegmenter(session=session, description=description, scorer=scorer)
+
+
+def _session(path: Path, *, threads: int) -> "onnxruntime.InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -85,18 +113,20 @@ def load_onnx(path: Path, *, threads: int = 0) -> OnnxSegmenter:
     options.intra_op_num_threads = threads
     wanted = [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # onnxruntime's errors have no class in common
         reason = str(error).replace("\n", " ")
         raise UserError(f"{path} cannot be run by onnxruntime {onnxruntime.__version__}: {reason}") from error
-    description = read_description(session.get_modelmeta().custom_metadata_map, source=str(path))
-    return OnnxSegmenter(session=session, description=description)
 
 
 def read_description(entries: Mapping[str, str], *, source: str) -> Description:
     """The description in a file's metadata. Raises `UserError` where `eps.export` has not written it."""
     try:
-        fields: dict[str, Any] = {name: json.loads(entries[name]) for name in Description.__dataclass_fields__}
+        fields: dict[str, Any] = {
+            field.name: json.loads(entries[field.name])
+            for field in dataclasses.fields(Description)
+            if field.name in entries or field.default is dataclasses.MISSING  # older exports lack what has a default
+        }
         for name in ("classes", "image_size", "mean", "std", "variances", "ratios"):
             fields[name] = tuple(fields[name])
         fields["scales"] = tuple(tuple(level) for level in fields["scales"])

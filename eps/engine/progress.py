@@ -9,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True)
+from eps.engine import ranks
+
+console = Console(stderr=True, quiet=not ranks.speaks())
 
 
 def announce(path: Path, score: float, *, fresh: bool) -> None:

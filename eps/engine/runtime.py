@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
+from eps.engine import ranks
 from eps.errors import UserError
 
 
@@ -17,9 +18,9 @@ def start(*, device: str, precision: str, threads: int, seed: int) -> Accelerato
 
     `device` is `auto`, `cpu` or `cuda`; `precision` is `fp32`, `bf16` or `fp16`; `threads` 0 leaves torch's choice.
     Results are deterministic for a seed on one machine: deterministic algorithms are asked for. Raises `UserError`
-    where the device is not there, or where there is more than one process.
+    where the device is not there, or where a launcher has started several processes that have not joined.
     """
-    if (processes := os.environ.get("WORLD_SIZE", "1")) not in ("", "1"):
+    if (processes := ranks.launched()) != ranks.count():
         raise UserError(f"WORLD_SIZE={processes}: only one process is supported; start the verb without a launcher")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic products; read when CUDA starts
     if device == "cuda" and not torch.cuda.is_available():
@@ -29,10 +30,10 @@ def start(*, device: str, precision: str, threads: int, seed: int) -> Accelerato
     set_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[precision]
-    if not torch.distributed.is_initialized():
-        # accelerate keeps one state a process; the next job of a sweep may want another device or precision
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=mixed)
+    # accelerate keeps one state a process; the next job of a sweep may want another device or precision
+    AcceleratorState._reset_state(reset_partial_state=ranks.count() == 1)
+    on_cpu = device == "cpu" or (ranks.count() > 1 and not torch.cuda.is_available())  # else it would know no gloo
+    return Accelerator(cpu=on_cpu, mixed_precision=mixed)
 
 
 def peak_memory_mb() -> float:

@@ -11,6 +11,8 @@ from eps.ops.masks import crop
 from eps.ops.prototypes import assemble
 
 IGNORE = 255
+SMALLEST_AREA = 1e-12
+"""Of a truth box, in prototype pixels: a smaller one is none, and dividing by it would leave float32's range."""
 
 
 def mask_loss(
@@ -22,6 +24,7 @@ def mask_loss(
     *,
     ignore: Bool[Tensor, "height width"] | None = None,
     limit: int = 100,
+    min_side: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of the positive anchors' masks within their truth boxes, over box area, summed.
@@ -29,7 +32,8 @@ def mask_loss(
     Coefficients belong to the positives, `index` names each one's truth: a row of `boxes` (corner form, relative) and
     of `masks`. More than `limit` positives are sampled with the generator, and the sum is scaled back up. What lies
     outside the box, widened by one prototype pixel, counts nothing, nor does a pixel drawing on an ignored one.
-    A box narrower than one prototype pixel counts as one wide, so that a tiny truth cannot outweigh all others.
+    A box narrower or lower than `min_side` prototype pixels counts as so wide or high, so that a tiny truth cannot
+    outweigh all others; at 0, as released, boxes count as they are, and one without area costs nothing.
     Source: YOLACT section 3.2, L_mask, divided by the truth's area as in section 3.3.
     """
     chosen = _sample(len(index), limit=limit, generator=generator).to(index.device)
@@ -40,8 +44,9 @@ def mask_loss(
     if ignore is not None:
         cost = cost.masked_fill(_touched(ignore, size), 0.0)
     sides = (boxes[:, 2:] - boxes[:, :2]) * boxes.new_tensor([size[1], size[0]])
-    area = sides.clamp(min=1.0).prod(dim=1)[truth]
-    total = (crop(cost, boxes[truth]).sum(dim=(1, 2)) / area).sum()
+    area = sides.clamp(min=min_side).prod(dim=1)[truth]
+    costs = crop(cost, boxes[truth]).sum(dim=(1, 2)) / area.clamp(min=SMALLEST_AREA)
+    total = costs.masked_fill(area < SMALLEST_AREA, 0.0).sum()
     return total * (len(index) / max(len(chosen), 1))
 
 
@@ -106,12 +111,16 @@ def semantic_bce(
 
 
 def semantic_cross_entropy(
-    logits: Float[Tensor, "b c h w"], labels: Integer[Tensor, "b height width"]
+    logits: Float[Tensor, "b c h w"],
+    labels: Integer[Tensor, "b height width"],
+    *,
+    count: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """Softmax cross-entropy of class maps with a label map, averaged over the pixels that are not ignored.
 
     Logits have the background last and are resized bilinearly to the labels. Labels are 0 for background, class + 1,
-    255 for ignore. Where every pixel is ignored the loss is zero and so is its gradient.
+    255 for ignore. Where every pixel is ignored the loss is zero and so is its gradient. `count` replaces the number of
+    pixels that the loss is divided by, for a batch that is part of a larger one.
     Source: the pixel-wise loss of FCN (Long et al., CVPR 2015, section 4.3).
     """
     height, width = labels.shape[1:]
@@ -119,7 +128,7 @@ def semantic_cross_entropy(
     labels = labels.long()
     target = torch.where(labels == 0, logits.shape[1] - 1, labels - 1).masked_fill(labels == IGNORE, IGNORE)
     total = F.cross_entropy(resized, target, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    return total / ((labels != IGNORE).sum().clamp(min=1) if count is None else count)
 
 
 def _sample(count: int, *, limit: int, generator: torch.Generator | None) -> Integer[Tensor, " chosen"]:

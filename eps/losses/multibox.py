@@ -11,7 +11,7 @@ from eps.losses.boxes import box_loss, confidence_loss
 from eps.losses.masks import mask_iou_loss, mask_loss, semantic_bce
 from eps.ops.boxes import center_to_corner, encode
 from eps.ops.masks import masked_share
-from eps.ops.matching import BACKGROUND, NEUTRAL, match
+from eps.ops.matching import BACKGROUND, NEUTRAL, Match, match
 
 
 class Targets(NamedTuple):
@@ -53,39 +53,31 @@ def multibox_loss(
     crowd_coverage: float = 0.7,
     negatives_per_positive: int = 3,
     masks_per_image: int = 100,
+    min_mask_side: float = 0.0,
     variances: tuple[float, float] = (0.1, 0.2),
     box_weight: float = 1.5,
     classification_weight: float = 1.0,
     mask_weight: float = 6.125,
     semantic_weight: float = 1.0,
     mask_iou_weight: float = 25.0,
+    count: Float[Tensor, ""] | None = None,
 ) -> MultiboxLoss:
     """YOLACT's loss of a batch, one Targets an image: B, C, M and I per positive anchor of the batch, S per image.
 
     Anchors are in centre form, logits have the background first. `semantic`, which has no background, and
     `mask_scorer`, YOLACT++'s mask-IoU net, may be left out: their terms are then zero. Crowds only make anchors
     neutral. A batch without positives has zero B, C, M and I, with a gradient of zeros. The generator chooses which
-    positives' masks count where an image has too many.
+    positives' masks count where an image has too many, in each image whatever the others are. For M, boxes
+    narrower or lower than `min_mask_side` prototype pixels count as that (0: as they are). `count` replaces the number
+    of positives that B, C, M and I are divided by, for a batch that is part of a larger one.
     Source: YOLACT sections 3.2 and 3.4; YOLACT++ section 6.1.
     """
     truths = [_without_crowds(target) for target in targets]
-    matches = [
-        match(
-            truth.boxes,
-            truth.classes,
-            anchors,
-            crowds=target.boxes[target.crowd],
-            positive=positive,
-            negative=negative,
-            crowd_coverage=crowd_coverage,
-        )
-        for target, truth in zip(targets, truths, strict=True)
-    ]
-    classes = torch.stack(
-        [_without_ignored(m.classes, anchors, t.ignore, crowd_coverage) for m, t in zip(matches, truths, strict=True)]
-    )
+    thresholds = (positive, negative, crowd_coverage)
+    matches = [_matched(target, anchors, *thresholds) for target in targets]
+    classes = torch.stack([found.classes for found in matches])
     positives = classes > 0
-    count = positives.sum().clamp(min=1)
+    count = positives.sum().clamp(min=1) if count is None else count
     rows = [found.index[chosen] for found, chosen in zip(matches, positives, strict=True)]
     encoded = [
         encode(truth.boxes[own], anchors[chosen], variances=variances)
@@ -101,7 +93,7 @@ def multibox_loss(
     return MultiboxLoss(
         box=box_loss(offsets[positives], torch.cat(encoded)) * box_weight / count,
         classification=confidence * classification_weight / count,
-        mask=_masks(drawn, truths, *limits) * mask_weight / count,
+        mask=_masks(drawn, truths, *limits, min_mask_side) * mask_weight / count,
         semantic=zero if semantic is None else _semantic(semantic, truths) * semantic_weight,
         mask_iou=zero
         if mask_scorer is None
@@ -109,16 +101,50 @@ def multibox_loss(
     )
 
 
+def count_positives(
+    anchors: Float[Tensor, "n 4"],
+    targets: Sequence[Targets],
+    *,
+    positive: float = 0.5,
+    negative: float = 0.4,
+    crowd_coverage: float = 0.7,
+) -> Integer[Tensor, ""]:
+    """How many anchors of a batch are positive: what `multibox_loss` divides by, from 1 on. Arguments as there."""
+    thresholds = (positive, negative, crowd_coverage)
+    return torch.stack([(_matched(target, anchors, *thresholds).classes > 0).sum() for target in targets]).sum()
+
+
+def _matched(
+    target: Targets, anchors: Float[Tensor, "n 4"], positive: float, negative: float, crowd_coverage: float
+) -> Match:
+    """What each anchor of an image is to learn; the index is a row of its truth without crowds."""
+    truth = _without_crowds(target)
+    found = match(
+        truth.boxes,
+        truth.classes,
+        anchors,
+        crowds=target.boxes[target.crowd],
+        positive=positive,
+        negative=negative,
+        crowd_coverage=crowd_coverage,
+    )
+    return Match(_without_ignored(found.classes, anchors, target.ignore, crowd_coverage), found.index)
+
+
 _Drawn = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Of one image: prototypes, the positives' coefficients and truth rows, and the truth's boxes and masks."""
 
 
 def _masks(
-    drawn: Sequence[_Drawn], truths: Sequence[Targets], limit: int, generator: torch.Generator | None
+    drawn: Sequence[_Drawn],
+    truths: Sequence[Targets],
+    limit: int,
+    generator: torch.Generator | None,
+    min_side: float,
 ) -> Float[Tensor, ""]:
     costs = [
-        mask_loss(*own, ignore=truth.ignore, limit=limit, generator=generator)
-        for own, truth in zip(drawn, truths, strict=True)
+        mask_loss(*own, ignore=truth.ignore, limit=limit, min_side=min_side, generator=own_generator)
+        for own, truth, own_generator in zip(drawn, truths, _alike(generator, len(truths)), strict=True)
     ]
     return torch.stack(costs).sum()
 
@@ -131,10 +157,15 @@ def _mask_ious(
     generator: torch.Generator | None,
 ) -> Float[Tensor, ""]:
     costs = [
-        mask_iou_loss(*own, truth.classes, scorer=scorer, ignore=truth.ignore, limit=limit, generator=generator)
-        for own, truth in zip(drawn, truths, strict=True)
+        mask_iou_loss(*own, truth.classes, scorer=scorer, ignore=truth.ignore, limit=limit, generator=own_generator)
+        for own, truth, own_generator in zip(drawn, truths, _alike(generator, len(truths)), strict=True)
     ]
     return torch.stack(costs).sum()
+
+
+def _alike(generator: torch.Generator | None, images: int) -> list[torch.Generator | None]:
+    """One generator an image, all in the state of this one, so that no draw depends on who else is in the batch."""
+    return [None if generator is None else generator.clone_state() for _ in range(images)]
 
 
 def _without_ignored(

@@ -1,5 +1,6 @@
 """Stage 1's network: localization maps as combinations of prototype planes."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eps.nn.trunk import IdentityTrunk, Trunk
+from eps.ops.assembly import photo_localization
 from eps.ops.localization import activate
 from eps.ops.prototypes import assemble
 
@@ -56,6 +58,18 @@ class Classifier(nn.Module):
         prototypes = F.dropout2d(self.trunk(images).prototypes, self.dropout, training=self.training)
         return ClassifierOutput(maps=assemble(prototypes, self.coefficients), prototypes=prototypes)
 
-    def localization(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
-        """Localization maps of the C classes, not negative: softmax with the background left out, or ReLU."""
-        return activate(self.forward(images).maps, background=self.background)
+    def localization(
+        self,
+        images: Float[Tensor, "b 3 H W"],
+        *,
+        size: tuple[int, int] | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """Localization maps of the C classes, not negative: softmax with the background left out, or ReLU.
+
+        Enlarged to `size` (height, width), where given, and then of `classes` alone, in their order, where given.
+        """
+        maps = self.forward(images).maps
+        if size is None:
+            return activate(maps, background=self.background)
+        return photo_localization(maps, background=self.background, size=size, classes=classes)

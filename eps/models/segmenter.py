@@ -1,6 +1,7 @@
 """Stage 3's network: YOLACT's instances and a semantic map; in our design both from stage 1's prototype planes."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,9 @@ class Segmenter(nn.Module):
         self.box_head = box_head
         self.semantic_head = semantic_head
         self.mask_iou = mask_iou
+        self.has_semantic = True  # not where released weights came without
         self.anchor_sizes = anchor_sizes
+        self._known_anchors: tuple[object, Tensor] | None = None  # no state: the last ones, and what they are for
         if semantic_head is None:
             self.coefficients = nn.Parameter(torch.empty(classes + 1, trunk.prototypes))
             nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
@@ -104,11 +107,23 @@ class Segmenter(nn.Module):
         return F.pad(self.semantic_head(trunk.levels[-3]), (0, 0, 0, 0, 0, 1))
 
     def _anchors(self, levels: Sequence[Tensor], images: Tensor) -> Tensor:
-        made = anchors(
-            grids=[(level.shape[-2], level.shape[-1]) for level in levels],
-            scales=self.anchor_sizes.scales,
-            ratios=self.anchor_sizes.ratios,
-            size=(images.shape[-2], images.shape[-1]),
-            square=self.anchor_sizes.square,
-        )
-        return made.to(images.device)
+        """Made anew for another size or device alone: on a GPU each making would be a copy to it."""
+        grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
+        size = (images.shape[-2], images.shape[-1])
+        if torch.compiler.is_compiling():  # sizes are symbols there, and tensors fakes: neither may be kept
+            return self._made_anchors(grids, size).to(images.device)
+        wanted = (grids, size, images.device)
+        if self._known_anchors is None or self._known_anchors[0] != wanted:
+            with torch.inference_mode(False):  # what is made now may serve training later
+                self._known_anchors = (wanted, self._made_anchors(grids, size).to(images.device))
+        return self._known_anchors[1]
+
+    def anchors_of(self, size: tuple[int, int]) -> Float[Tensor, "n 4"]:
+        """The anchors of a photo of a size (height, width), before the network has seen it: every halving rounds up."""
+        strides = [8 * 2**level for level in range(len(self.anchor_sizes.scales))]
+        grids = [(ceil(size[0] / stride), ceil(size[1] / stride)) for stride in strides]
+        return self._made_anchors(grids, size)
+
+    def _made_anchors(self, grids: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+        sizes = self.anchor_sizes
+        return anchors(grids=grids, scales=sizes.scales, ratios=sizes.ratios, size=size, square=sizes.square)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from eps.nn.trunk import IdentityTrunk, Trunk
 
 TrunkHead = Literal["prototypes", "identity"]
 SegmenterDesign = Literal["shared", "released"]
+DEEPEST_HEAD = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class TrunkSpec:
     def __post_init__(self) -> None:
         if self.head not in get_args(TrunkHead):  # a checkpoint's metadata may say anything
             raise ValueError(f"not a model description: a trunk's head is not {self.head!r}")
+        if not 0 <= self.head_depth <= DEEPEST_HEAD:
+            raise ValueError(f"not a model description: a head has no {self.head_depth} layers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,8 @@ class SegmenterSpec:
     ratios: tuple[float, ...]
     square_anchors: bool = False
     """Anchors as high as they are wide (the released YOLACT models of v1)."""
+    antialias: bool = True
+    """Photos that shrink to `image_size` are smoothed on the way; the released YOLACT models have learnt without."""
     design: SegmenterDesign = "shared"
     mask_iou: bool = False
     """With YOLACT++'s net that says how well masks fit."""
@@ -178,11 +183,30 @@ def from_json(text: str) -> Spec:
         fields: dict[str, Any] = _tuples(json.loads(text))
         kinds = {"classifier": ClassifierSpec, "segmenter": SegmenterSpec, "deeplab": DeepLabSpec}
         if "trunk" in fields:
-            fields["trunk"] = TrunkSpec(**fields["trunk"])
-        spec: Spec = kinds[fields["kind"]](**fields)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+            fields["trunk"] = _made(TrunkSpec, fields["trunk"])
+        spec: Spec = _made(kinds[fields["kind"]], fields)
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"not a model description: {error}") from error
     return spec
+
+
+def _made(kind: type[Any], fields: dict[str, Any]) -> Any:
+    """A record with fields of the types that it declares: JSON may hold any. Raises `TypeError` for others."""
+    hints = get_type_hints(kind)
+    for name, value in fields.items():
+        if not _is_a(value, hints.get(name)):
+            raise TypeError(f"{name} is not {value!r}")
+    return kind(**fields)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    args = get_args(kind)
+    if get_origin(kind) is Literal:
+        return type(value) in (int, str) and value in args
+    if get_origin(kind) is tuple:
+        kinds = args[:1] * len(value) if args[-1] is ... and isinstance(value, tuple) else args
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    return type(value) in ((int, float) if kind is float else (kind,))
 
 
 def _trunk(spec: TrunkSpec) -> Trunk:

@@ -43,7 +43,8 @@ def fitted(
 ) -> dict[str, Tensor]:
     """The tensors of `state` under the keys of `wanted`, which may lack the counters that old batch norms have not.
 
-    Raises one `UserError` that names what is missing or misshapen and, if it is to fit `exactly`, what is too much.
+    Raises one `UserError` that names what is missing or misshapen and, if it is to fit `exactly`, what is too much; and
+    one for numbers that are not finite.
     """
     missing = [key for key in wanted if key not in state and not key.endswith(".num_batches_tracked")]
     misshapen = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
@@ -56,7 +57,16 @@ def fitted(
     ]
     if faults:
         raise UserError(f"{source} does not fit: {'; '.join(faults)}")
+    refuse_not_finite({key: state[key] for key in wanted if key in state}, source=source)
     return {key: state.get(key, tensor) for key, tensor in wanted.items()}
+
+
+def refuse_not_finite(state: Mapping[str, Tensor], *, source: str) -> None:
+    """Raises `UserError` where weights are nan or infinite: a network with them finds nothing, and says nothing."""
+    real = {key: tensor for key, tensor in state.items() if not tensor.is_meta}  # others have no numbers
+    spoilt = [key for key, tensor in real.items() if not torch.isfinite(tensor).all()]
+    if spoilt:
+        raise UserError(f"{source} has numbers that are not finite in {_list(spoilt)}: train anew or take another file")
 
 
 def _list(keys: Sequence[str]) -> str:

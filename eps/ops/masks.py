@@ -18,12 +18,17 @@ def crop(masks: Float[Tensor, "n h w"], boxes: Float[Tensor, "n 4"], *, padding:
     Source: YOLACT section 3.3 (cropping masks).
     """
     height, width = masks.shape[-2:]
-    x1, y1, x2, y2 = boxes[:, :, None].unbind(dim=1)
-    columns = torch.arange(width, device=masks.device)
-    rows = torch.arange(height, device=masks.device)
-    in_columns = (columns >= x1 * width - padding) & (columns < x2 * width + padding)
-    in_rows = (rows >= y1 * height - padding) & (rows < y2 * height + padding)
+    in_columns = within(boxes[:, 0], boxes[:, 2], size=width, padding=padding)
+    in_rows = within(boxes[:, 1], boxes[:, 3], size=height, padding=padding)
     return masks * (in_rows[:, :, None] & in_columns[:, None, :])
+
+
+def within(
+    low: Float[Tensor, " n"], high: Float[Tensor, " n"], *, size: int, padding: float = 1.0
+) -> Bool[Tensor, "n size"]:
+    """Which rows (or columns) of a mask with `size` of them are inside boxes from `low` to `high`: see `crop`."""
+    index = torch.arange(size, device=low.device)
+    return (index >= low[:, None] * size - padding) & (index < high[:, None] * size + padding)
 
 
 def instance_masks(

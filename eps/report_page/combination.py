@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eps.engine.inference import detections_of
 from eps.engine.predictor import Predictor
 from eps.models.segmenter import SegmenterOutput
 from eps.ops.masks import crop, instance_masks
@@ -64,16 +63,7 @@ def take_apart(
 
     None where the segmenter does not find so many.
     """
-    found = detections_of(
-        output,
-        0,
-        score_threshold=predictor.score_threshold,
-        iou_threshold=predictor.iou_threshold,
-        max_detections=rank + 1,
-        cross_class=predictor.cross_class,
-        least_score=predictor.least_score,
-        classes=predictor.wanted,
-    )
+    found = predictor.detections(output, most=rank + 1)[0]
     if len(found.scores) <= rank:
         return None
     found = Detections(*(part[rank:] for part in found))

@@ -13,17 +13,17 @@ from eps.data.manifest import MANIFEST, recorded
 class Parts:
     """The folders of a run's artifacts by what they are; None for what was not made."""
 
-    cam_classifier: Path | None
-    cam_pseudo_masks: Path | None
-    classifier: Path | None
-    pseudo_masks: Path | None
-    crf_pseudo_masks: Path | None
-    segmenter: Path | None
-    deeplab: Path | None
+    cam_classifier: Path | None = None
+    cam_pseudo_masks: Path | None = None
+    classifier: Path | None = None
+    pseudo_masks: Path | None = None
+    crf_pseudo_masks: Path | None = None
+    segmenter: Path | None = None
+    deeplab: Path | None = None
     """The segmenter of EPS's paper."""
-    truth_segmenter: Path | None
+    truth_segmenter: Path | None = None
     """Trained on true masks."""
-    truth_deeplab: Path | None
+    truth_deeplab: Path | None = None
 
 
 def find_parts(locate: Callable[[str], Path]) -> Parts:
@@ -33,7 +33,7 @@ def find_parts(locate: Callable[[str], Path]) -> Parts:
     was trained on.
     """
     masks = _finished(locate("pseudo_masks"))
-    refined = masks is not None and read_manifest(masks)["config"]["crf"] == "pydensecrf"
+    refined = masks is not None and read_manifest(masks)["config"]["crf"] != "none"
     segmenters: dict[str, Path] = {}
     for place in ("segmenter", "deeplab/segmenter", "truth/segmenter"):
         if (folder := _finished(locate(place))) is not None:

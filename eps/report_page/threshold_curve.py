@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from eps.data.artifacts import replaced
+from eps.data.atomic import replaced
 
 
 class Sweep(NamedTuple):

@@ -8,8 +8,10 @@ import torch
 
 from eps.checkpoints import initial_weights
 from eps.checkpoints.initial_weights import load_initial_weights
+from eps.checkpoints.yolact import _released_key
 from eps.errors import UserError
 from eps.nn.backbone import Backbone
+from eps.nn.deformable import added_keys
 
 NAME = "test_efficientnet"
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -225,3 +227,20 @@ def test_plain_weights_for_deformable_convolutions(tmp_path: Path) -> None:
     assert added
     assert all(not own[key].any() for key in added)
     assert all(torch.equal(own[key], plain[key]) for key in plain)
+
+
+@pytest.mark.parametrize("naming", ["ours", "released"])
+def test_trained_deformable_convolutions_come_along(tmp_path: Path, naming: str) -> None:
+    """As a YOLACT++'s file has them."""
+    trained = Backbone(name="test_resnet", deformable_every=1)
+    with torch.no_grad():
+        for number, parameter in enumerate(trained.body.parameters()):
+            parameter.fill_(number / 100)
+    state = trained.body.state_dict()
+    if naming == "released":
+        state = {_released_key(f"trunk.backbone.body.{key}"): tensor for key, tensor in state.items()}
+    torch.save(state, tmp_path / "weights.pth")
+    backbone = Backbone(name="test_resnet", deformable_every=1)
+    load_initial_weights(backbone, name="test_resnet", source=f"file:{tmp_path / 'weights.pth'}")
+    assert added_keys(backbone.body)
+    assert same(backbone, trained.body.state_dict())

@@ -2,19 +2,24 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import eps
+from eps import build
 from eps.checkpoints import load_released
-from eps.checkpoints.yolact import ReleasedYolact, parse_file_name
+from eps.checkpoints.yolact import ReleasedYolact, Told, load_yolact_file, parse_file_name, start_from_released
 from eps.checkpoints.yolact_specs import SPECS
+from eps.cli import compose
 from eps.data.class_names import COCO, VOC
 from eps.engine.checkpoint import load_segmenter, save_model
 from eps.errors import UserError
 from eps.models.spec import build_segmenter
+from eps.schema.segmenter import ReleasedNetwork
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = ("yolact_resnet50", "yolact_base", "yolact_darknet53", "yolact_plus_resnet50")
@@ -177,9 +182,7 @@ def test_unknown_names_are_told_the_known_ones() -> None:
 
 def test_a_checkpoint_of_ones_own_classes_is_read_as_it_is() -> None:
     """As people have who trained the released code on their own data."""
-    state = small()
-    for key, rows in (("prediction_layers.0.conf_layer", 3 * 4), ("semantic_seg_conv", 3)):
-        state |= {f"{key}.{leaf}": state[f"{key}.{leaf}"][:rows] for leaf in ("weight", "bias")}
+    state = of_three_classes()
     made = load_released("yolact_resnet50", state)
     assert isinstance(made, ReleasedYolact)
     assert made.spec.classes == ("class 1", "class 2", "class 3")
@@ -188,6 +191,120 @@ def test_a_checkpoint_of_ones_own_classes_is_read_as_it_is() -> None:
     assert isinstance(named, ReleasedYolact)
     assert named.spec.classes == ("rail", "train", "boat")
     assert equal(made, named)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (0, "classes=0: give voc, coco, names"),
+        (-3, "classes=-3: "),
+        (True, "classes=True: "),
+        ("person", "classes=person: "),
+        ([], r"classes=\[\]: "),
+        (["a", "a"], "give each name once"),
+        (["background", "a"], "without background"),
+    ],
+)
+def test_what_are_no_classes_is_refused(classes: Any, message: str) -> None:
+    """Before anything is built."""
+    with pytest.raises(UserError, match=message):
+        load_released("yolact_resnet50", {}, classes=classes)
+
+
+def of_three_classes() -> dict[str, torch.Tensor]:
+    state = small()
+    for key, rows in (("prediction_layers.0.conf_layer", 3 * 4), ("semantic_seg_conv", 3)):
+        state |= {f"{key}.{leaf}": state[f"{key}.{leaf}"][:rows] for leaf in ("weight", "bias")}
+    return {key: tensor.contiguous() for key, tensor in state.items()}
+
+
+@pytest.fixture(scope="module")
+def own_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the released code leaves one of somebody's own config and data."""
+    path = tmp_path_factory.mktemp("own") / "my_cfg_10_2000.pth"
+    torch.save(of_three_classes(), path)
+    return path
+
+
+def test_a_file_of_any_name_where_it_is_told_what_it_is(own_file: Path) -> None:
+    with pytest.raises(UserError, match=r"say which one it is: released=yolact_base, in Python name='yolact_base'"):
+        eps.load(own_file)
+    predictor = eps.load(own_file, name="yolact_resnet50", classes=["cat", "dog", "person"])
+    assert predictor.classes == ("cat", "dog", "person")
+    with pytest.raises(UserError, match=r"these are 2 names, .*my_cfg_10_2000\.pth has 3 classes"):
+        load_yolact_file(own_file, Told("yolact_resnet50", ("cat", "dog")))
+    with pytest.raises(UserError, match=r"no released YOLACT 'yolact_vgg16': choose one of yolact_base, "):
+        eps.load(own_file, name="yolact_vgg16")
+    with pytest.raises(UserError, match=r"as yolact_plus_resnet50 does not fit: missing "):
+        load_yolact_file(own_file, Told("yolact_plus_resnet50"))
+
+
+def test_a_copy_of_a_released_config_is_described_by_ours(own_file: Path) -> None:
+    """Its size and anchors are not in the file; what is, must be as described."""
+    copy = ("segmenter=yolact_resnet50", "trunk.weights=none", f"model={own_file}", "released=config")
+    scales = "segmenter.scales=[[16.0],[32.0],[64.0],[128.0],[256.0]]"
+    told = build.told(compose(*copy, "segmenter.image_size=[300,400]", scales, "classes=[cat,dog,person]"))
+    made = load_yolact_file(own_file, told)
+    assert made.spec.image_size == (300, 400)
+    assert made.spec.scales == ((16.0,), (32.0,), (64.0,), (128.0,), (256.0,))
+    assert made.spec.classes == ("cat", "dog", "person")
+    more = "segmenter.scales=[[16.0,20.0],[32.0,40.0],[64.0,80.0],[128.0,160.0],[256.0,320.0]]"
+    with pytest.raises(UserError, match=r"as this config describes it does not fit: misshapen prediction_layers"):
+        load_yolact_file(own_file, build.told(compose(*copy, more)))
+
+
+def test_what_says_itself_what_it_is_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.safetensors says itself which network and classes it has"):
+        eps.load(tmp_path, classes=["a", "b"])
+    with pytest.raises(UserError, match=r"model\.onnx says itself which network"):
+        eps.load(tmp_path / "model.onnx", name="yolact_base")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["released=yolact_base"], r"released=yolact_base: goes with model=FILE\.pth"),
+        (["released=config", "model=a.pth"], r"released=config: choose the network .* segmenter=yolact_base"),
+        (["classes=[a,b]"], r"classes=\[.*: goes with predictions=DIR"),
+        (["released=yolact_vgg16", "model=a.pth"], "released"),
+    ],
+)
+def test_what_is_told_in_vain(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compose(*overrides)
+
+
+def test_the_config_knows_every_released_network() -> None:
+    assert {kind.value for kind in ReleasedNetwork} == {"auto", "config", *SPECS}
+
+
+def test_training_goes_on_from_a_file_of_any_name(own_file: Path, plain: ReleasedYolact) -> None:
+    spec = replace(SPECS["yolact_resnet50"], classes=("cat", "dog", "person"), image_size=(300, 300))
+    model = build_segmenter(spec)
+    assert start_from_released(model, path=own_file, spec=spec) == ()
+    assert torch.equal(model.box_head.boxes.weight, plain.segmenter.box_head.boxes.weight)
+    with pytest.raises(UserError, match="choose the network that it is, such as segmenter=yolact_base"):
+        start_from_released(model, path=own_file, spec=replace(spec, design="shared"))
+
+
+def test_a_file_without_what_training_alone_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], plain: ReleasedYolact
+) -> None:
+    """Instances are found as ever; semantic maps are refused, not made up."""
+    path = tmp_path / "yolact_resnet50_1_2.pth"
+    state = {key: tensor.contiguous() for key, tensor in small().items() if not key.startswith("semantic_seg_conv")}
+    torch.save(state, path)
+    predictor = eps.load(path)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "yolact_resnet50_1_2.pth has no semantic_seg_conv: it finds instances, but has no semantic map" in told
+    assert not predictor.has_semantic
+    with pytest.raises(UserError, match="this file has no semantic map"):
+        predictor.probabilities(np.zeros((4, 5, 3), dtype=np.uint8))
+    ours, theirs = plain.segmenter.state_dict(), predictor.model.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours if not key.startswith("semantic_head"))
+    half = {key: tensor for key, tensor in small().items() if key != "semantic_seg_conv.bias"}
+    with pytest.raises(UserError, match=r"missing semantic_seg_conv\.bias"):
+        load_released("yolact_resnet50", half)
 
 
 @pytest.mark.parametrize(("name", "heads"), [("yolact_resnet50", 2), ("yolact_plus_resnet50", 3)])

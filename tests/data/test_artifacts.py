@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,12 +12,11 @@ from pycocotools.coco import COCO
 from eps.data.artifacts import (
     LabelledInstance,
     as_plain,
+    fingerprint_of,
     read_instances,
     read_json,
     read_mask,
     read_scores,
-    replaced,
-    replaced_folder,
     write_instances,
     write_json,
     write_mask,
@@ -31,91 +30,6 @@ from eps.errors import UserError
 
 def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
-
-
-def test_file_takes_its_place_when_all_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "file.txt"
-    with replaced(path) as temporary:
-        temporary.write_text("new")
-        assert not path.exists()
-        assert temporary.suffix == ".txt"
-    assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == 0o644
-    assert names(path.parent) == ["file.txt"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_failed_file_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def fail() -> None:
-        with replaced(path) as temporary:
-            temporary.write_text("half")
-            raise error
-
-    with pytest.raises(error):
-        fail()
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["file.txt"]
-
-
-def test_folder_takes_its_place_when_all_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "folder"
-    for content in ("old", "new"):
-        with replaced_folder(path) as temporary:
-            (temporary / content).touch()
-    assert names(path) == ["new"]
-    assert names(path.parent) == ["folder"]
-    assert path.stat().st_mode & 0o777 == 0o755
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_failed_folder_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "folder"
-    path.mkdir()
-    (path / "old").touch()
-
-    def fail() -> None:
-        with replaced_folder(path) as temporary:
-            (temporary / "half").touch()
-            raise error
-
-    with pytest.raises(error):
-        fail()
-    assert names(path) == ["old"]
-    assert names(tmp_path) == ["folder"]
-
-
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    for name in (".folder.abc", ".folder.abc.old", ".other.abc"):
-        (tmp_path / name / "deep").mkdir(parents=True)
-    (tmp_path / ".folder.resume.pt.abc.pt").touch()
-    with replaced_folder(tmp_path / "folder"):
-        pass
-    assert names(tmp_path) == [".other.abc", "folder"]
-
-
-def test_old_folder_comes_back_where_the_new_one_cannot_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "folder"
-    (path / "old").mkdir(parents=True)
-
-    rename = Path.rename
-
-    def fail(self: Path, target: Path) -> Path:
-        if target == path and not self.name.endswith(".old"):
-            raise OSError("full")
-        return rename(self, target)
-
-    def fill() -> None:
-        with replaced_folder(path) as temporary:
-            (temporary / "new").touch()
-
-    monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError, match="full"):
-        fill()
-    assert names(path) == ["old"]
-    assert names(tmp_path) == ["folder"]
 
 
 def test_json(tmp_path: Path) -> None:
@@ -344,3 +258,11 @@ def test_plain_records() -> None:
     assert plain == {"inner": {"path": "a/b", "kind": "1", "sizes": [1, 2]}, "value": 0.5}
     assert json.loads(json.dumps(plain)) == plain
     assert not math.isnan(plain["value"])
+
+
+def test_fingerprints_are_of_values_in_their_order() -> None:
+    record = Outer(Inner(Path("a/b"), Kind.one, (1, 2)), 0.5)
+    known = fingerprint_of(record, "text")
+    assert known == fingerprint_of(Outer(Inner(Path("a/b"), Kind.one, (1, 2)), 0.5), "text")
+    others = [("text", record), (record,), (replace(record, value=0.6), "text")]
+    assert len({known, *(fingerprint_of(*inputs) for inputs in others)}) == 4

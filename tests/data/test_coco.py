@@ -158,6 +158,25 @@ def test_objects_without_a_pixel_are_none(tmp_path: Path) -> None:
     assert truth_of(tmp_path)("a").classes.tolist() == []
 
 
+@pytest.mark.parametrize("facts", [{}, {"segmentation": []}, {"segmentation": None}])
+def test_a_box_without_an_outline(tmp_path: Path, facts: dict[str, Any]) -> None:
+    """It is uncertain: its pixels, whole ones, are ignored but for what other objects' masks say of them."""
+    box = {key: value for key, value in annotation(1, 18, []).items() if key != "segmentation"}
+    box |= {"bbox": [2.5, 1, 4, 3.2], "area": 12} | facts
+    cat = annotation(1, 1, rectangle(5, 3, 9, 6), bbox=[5, 3, 4, 3], area=12)
+    write(tmp_path, 2014, train=(["a.jpg"], [box, cat]), val=(["b.jpg"], [box]))
+    found = truth_of(tmp_path)("a")
+    assert found.classes.tolist() == [0, 1]
+    assert found.uncertain.tolist() == [True, False]
+    assert np.array_equal(found.masks[0], region(2, 1, 7, 5))
+    expected = np.where(region(5, 3, 9, 6), 2, np.where(region(2, 1, 7, 5), 255, 0))
+    assert np.array_equal(found.semantic, expected)
+    assert opened(tmp_path).labels == {"a": ("dog", "person"), "b": ("dog",)}
+    truth_of(tmp_path).fingerprint(["a", "b"])
+    with pytest.raises(UserError, match="no object has a segmentation, boxes teach no masks"):
+        truth_of(tmp_path).fingerprint(["b"])
+
+
 def test_truth_is_that_of_the_files(root: Path) -> None:
     truth = truth_of(root)
     assert truth.covers([FIRST, SECOND, THIRD])
@@ -180,7 +199,6 @@ def test_truth_is_not_read_before_it_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "segmentation",
     [
-        None,
         "",
         7,
         [[0, 0, 1, 1]],

@@ -224,6 +224,20 @@ def test_masks_of_another_size_are_told(folder: DatasetFolder, kind: type) -> No
         data[Draw(0, 0)]
 
 
+class Unknown(Masks):
+    def __call__(self, photo: str) -> PhotoMasks:
+        return super().__call__(photo)._replace(semantic=np.full(SIZES[photo], 4, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("kind", [InstanceDataset, SemanticDataset])
+def test_labels_of_no_class_are_told(folder: DatasetFolder, kind: type) -> None:
+    """255 is none, but means something."""
+    more = {"min_area": 1, "paste": 0.0} if kind is InstanceDataset else {}
+    data = kind(folder=folder, ids=IDS, masks=Unknown(), transform=KEEP, **more)
+    with pytest.raises(UserError, match=r"photo 'a': its mask has the label 4, neither in 0\.\.3 nor 255"):
+        data[Draw(0, 0)]
+
+
 def test_the_photos_that_a_draw_is_made_of(folder: DatasetFolder) -> None:
     """Pasted ones, too: whose loss is not a number has to be found."""
     assert instances(folder).sources(Draw(1, 5)) == ["b"]

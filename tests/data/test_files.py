@@ -1,8 +1,11 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from eps.data.files import PHOTO_SUFFIXES, files_by_id, id_of, is_safe
+from eps.errors import UserError
 
 
 @pytest.fixture
@@ -56,3 +59,17 @@ def test_safe_ids(photo: str) -> None:
 )
 def test_ids_that_lead_elsewhere(photo: str) -> None:
     assert not is_safe(photo)
+
+
+def test_folders_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no empty folders."""
+    scan = os.scandir
+
+    def refuse(place: str) -> object:
+        if str(place).endswith("cats"):
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"/cats cannot be read: Permission denied$"):
+        files_by_id(folder, PHOTO_SUFFIXES)

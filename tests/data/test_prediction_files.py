@@ -1,9 +1,13 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from eps.data.class_names import COCO, COCO_CATEGORIES
-from eps.data.prediction_files import coco_category_ids, coco_image_id, coco_results, voc_folder
+from eps.data.prediction_files import CocoIds, coco_category_ids, coco_image_id, coco_results, voc_folder
+from eps.errors import UserError
 
 
 def test_folder_of_the_voc_server() -> None:
@@ -28,6 +32,20 @@ def test_category_ids() -> None:
 )
 def test_image_ids(photo: str, number: int | str) -> None:
     assert coco_image_id(photo) == number
+
+
+def test_ids_of_a_datasets_own_json(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    images = [{"file_name": "a/one.jpg", "id": 7, "height": 1, "width": 1}, {"file_name": "two.png", "id": 9}]
+    categories = [{"id": 40, "name": "boat"}, {"id": 3, "name": "train"}]
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": []}))
+    ids = CocoIds.read([path])
+    assert ids.category_ids(["train", "boat"]) == [3, 40]
+    assert ids.category_ids(["train", "bus"]) == [1, 2]
+    assert [ids.image_id(photo) for photo in ("a/one", "two", "000000000042", "three")] == [7, 9, 42, "three"]
+    path.write_text(json.dumps({"images": [{"id": 1}], "categories": []}))
+    with pytest.raises(UserError, match=r"mine\.json does not hold instances in COCO's format: KeyError"):
+        CocoIds.read([path])
 
 
 def test_results() -> None:

@@ -97,7 +97,7 @@ def test_cut_files_are_told(root: Path) -> None:
     whole, other = path.read_bytes(), path.with_name("cut.mat")
     for kept in range(0, len(whole) - 8, 7):
         other.write_bytes(whole[:kept])
-        with pytest.raises(UserError, match=r"cut\.mat is no file of SBD's"):
+        with pytest.raises(UserError, match=r"cut\.mat is no file of MATLAB's"):
             read_segmentation(other, "GTinst")
 
 
@@ -105,5 +105,5 @@ def test_cut_files_are_told(root: Path) -> None:
 def test_other_files_are_told(root: Path, content: bytes) -> None:
     other = root / "other.mat"
     other.write_bytes(content)
-    with pytest.raises(UserError, match=r"other\.mat is no file of SBD's"):
+    with pytest.raises(UserError, match=r"other\.mat is no file of MATLAB's"):
         read_segmentation(other, "GTinst")

@@ -59,3 +59,21 @@ def test_footage(tmp_path: Path) -> None:
     assert isinstance(begun, Footage)
     assert begun.total == 2
     assert len(list(begun)) == 2
+
+
+def test_photos_that_cannot_be_read_are_found_at_once(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "cut_j.jpg", "cut_p.png"):
+        Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / name)
+    for name in ("cut_j.jpg", "cut_p.png"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.jpg").write_text("no photo")
+    Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
+    found = open_source(str(tmp_path), most=0)
+    assert isinstance(found, Photos)
+    faults = found.unreadable()
+    assert set(faults) == {name for name in found.files if name.startswith(("cut", "text", "deep"))}
+    assert len(faults) == 4
+    assert "text.jpg cannot be read as an image" in faults["text"]
+    assert "8 bits a channel" in faults["deep"]
+    assert [frame.id for frame in found.without(faults)] == ["a", "b"]

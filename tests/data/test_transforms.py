@@ -216,6 +216,19 @@ def test_without_chance_yolacts_photo_is_only_resized(flip: float) -> None:
         assert torch.equal(labels, mask.flip(-1) if flip else mask)
 
 
+@pytest.mark.parametrize("antialias", [True, False])
+def test_what_shrinks_is_smoothed_or_not(antialias: bool) -> None:
+    """Columns of 0 and 1 in turn, four to one: not smoothed, a pixel between two of them is their mean."""
+    stripes = torch.arange(48).remainder(2).mul(255).to(torch.uint8).expand(3, 24, 48).clone()
+    stripes[..., :4] = torch.tensor([0, 255, 255, 0], dtype=torch.uint8)
+    photo = tv_tensors.Image(stripes)
+    label = tv_tensors.Mask(torch.zeros(1, 24, 48, dtype=torch.uint8))
+    made, _, _ = yolact(0, photo, label, boxes(size=(24, 48)), size=(24, 12), antialias=antialias)
+    assert torch.equal(made, yolact(0, photo, label, boxes(size=(24, 48)), size=(24, 12), antialias=antialias)[0])
+    torch.testing.assert_close(made[..., 4:-4], torch.full_like(made[..., 4:-4], 0.5))
+    assert (made[0, 0, 0] == 1) == (not antialias)
+
+
 def test_half_the_photos_are_expanded_on_the_mean_colour() -> None:
     """To between 1 and 4 times their sides; the shares of the photo in what comes out are spread accordingly."""
     photo = tv_tensors.Image(torch.full((3, 40, 40), 51, dtype=torch.uint8))

@@ -5,11 +5,11 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
-import torchvision.datasets.voc as torchvision_voc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from eps.data import voc
 from eps.data.class_names import VOC
 from eps.data.layout import DatasetFolder
 from eps.data.listing import Places
@@ -213,14 +213,14 @@ def test_fuzz(tmp_path: Path, inserted: list[tuple[int, str]], length: int | Non
 def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
-    def fetch(url: str, root: str, **_: object) -> None:
+    def fetch(url: str, target: Path, **_: object) -> None:
         fetched.append(url)
-        lists = Path(root) / "VOCdevkit/VOC2012/ImageSets/Segmentation"
+        lists = target / "ImageSets/Segmentation"
         lists.mkdir(parents=True)
         (lists / "train.txt").write_text("a\n")
-        (Path(root) / "VOCdevkit/VOC2012/JPEGImages").mkdir()
+        (target / "JPEGImages").mkdir()
 
-    monkeypatch.setattr(torchvision_voc, "download_and_extract_archive", fetch)
+    monkeypatch.setattr(voc, "fetch_folder", fetch)
     download(tmp_path / "new")
     assert locate(tmp_path / "new") == tmp_path / "new/VOCdevkit/VOC2012"
     download(tmp_path / "new")  # it is there
@@ -236,7 +236,7 @@ def test_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(torchvision_voc, "download_and_extract_archive", fail)
+    monkeypatch.setattr(voc, "fetch_folder", fail)
     with pytest.raises(
         UserError, match=r"^data\.download=true: VOC 2012 cannot be fetched .*: unpack VOCtrainval"
     ) as refusal:

@@ -31,43 +31,37 @@ from eps.models.spec import (
     to_json,
 )
 
-TRUNK = TrunkSpec(
-    backbone="test_efficientnet",
-    frozen_norm=False,
-    fpn_channels=8,
-    head_channels=8,
-    head_depth=1,
-    prototypes=5,
-    mean=(0.5, 0.4, 0.3),
-    std=(0.2, 0.3, 0.4),
-)
-CLASSIFIER = ClassifierSpec(trunk=TRUNK, classes=("train", "boat"), background=True)
-SEGMENTER = SegmenterSpec(
-    trunk=TRUNK, classes=("train",), image_size=(64, 64), scales=((8.0,), (16.0,), (32.0,)), ratios=(1.0,)
-)
+CLASSES = ("train", "boat")
 
 
 @pytest.fixture
-def classifier(tmp_path: Path) -> tuple[Path, Classifier]:
-    model = build_classifier(CLASSIFIER)
-    save_model(tmp_path / "classifier.safetensors", model, CLASSIFIER)
+def classifier_spec(trunk_spec: TrunkSpec) -> ClassifierSpec:
+    return ClassifierSpec(trunk=trunk_spec, classes=CLASSES, background=True)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path, classifier_spec: ClassifierSpec) -> tuple[Path, Classifier]:
+    model = build_classifier(classifier_spec)
+    save_model(tmp_path / "classifier.safetensors", model, classifier_spec)
     return tmp_path / "classifier.safetensors", model
 
 
 @pytest.fixture
-def segmenter(tmp_path: Path) -> tuple[Path, Segmenter]:
-    model = build_segmenter(SEGMENTER)
-    save_model(tmp_path / "segmenter.safetensors", model, SEGMENTER)
+def segmenter(tmp_path: Path, segmenter_spec: SegmenterSpec) -> tuple[Path, Segmenter]:
+    model = build_segmenter(segmenter_spec)
+    save_model(tmp_path / "segmenter.safetensors", model, segmenter_spec)
     return tmp_path / "segmenter.safetensors", model
 
 
-def test_classifier_comes_back_from_its_file_alone(classifier: tuple[Path, Classifier], tmp_path: Path) -> None:
+def test_classifier_comes_back_from_its_file_alone(
+    classifier: tuple[Path, Classifier], tmp_path: Path, classifier_spec: ClassifierSpec
+) -> None:
     path, model = classifier
     elsewhere = tmp_path / "elsewhere" / "any name"
     elsewhere.parent.mkdir()
     shutil.copy(path, elsewhere)
     again, spec = load_classifier(elsewhere)
-    assert spec == CLASSIFIER
+    assert spec == classifier_spec
     assert not again.training
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[key]), key
@@ -75,24 +69,26 @@ def test_classifier_comes_back_from_its_file_alone(classifier: tuple[Path, Class
     assert torch.equal(model.std, again.std)
 
 
-def test_segmenter_comes_back(segmenter: tuple[Path, Segmenter]) -> None:
+def test_segmenter_comes_back(segmenter: tuple[Path, Segmenter], segmenter_spec: SegmenterSpec) -> None:
     path, model = segmenter
     again, spec = load_segmenter(path)
-    assert spec == SEGMENTER
+    assert spec == segmenter_spec
     images = torch.rand(1, 3, 64, 64)
     assert all(torch.equal(a, b) for a, b in zip(model.eval()(images), again(images), strict=True))
 
 
-def test_metadata_describes_the_model(classifier: tuple[Path, Classifier]) -> None:
+def test_metadata_describes_the_model(classifier: tuple[Path, Classifier], classifier_spec: ClassifierSpec) -> None:
     with safe_open(classifier[0], framework="pt") as file:
         metadata = file.metadata()
-    assert from_json(metadata["eps.1"]) == CLASSIFIER
+    assert from_json(metadata["eps.1"]) == classifier_spec
 
 
-def test_equal_weights_make_equal_files(classifier: tuple[Path, Classifier], tmp_path: Path) -> None:
+def test_equal_weights_make_equal_files(
+    classifier: tuple[Path, Classifier], tmp_path: Path, classifier_spec: ClassifierSpec
+) -> None:
     path, model = classifier
     for _ in range(8):  # safetensors hashes by chance
-        save_model(tmp_path / "again", model.to(memory_format=torch.channels_last), CLASSIFIER)
+        save_model(tmp_path / "again", model.to(memory_format=torch.channels_last), classifier_spec)
         assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
@@ -101,7 +97,7 @@ def test_nothing_else_is_left_beside_it(classifier: tuple[Path, Classifier]) -> 
 
 
 def test_failed_writing_keeps_the_old_file(
-    classifier: tuple[Path, Classifier], monkeypatch: pytest.MonkeyPatch
+    classifier: tuple[Path, Classifier], monkeypatch: pytest.MonkeyPatch, classifier_spec: ClassifierSpec
 ) -> None:
     path, model = classifier
     before = path.read_bytes()
@@ -111,7 +107,7 @@ def test_failed_writing_keeps_the_old_file(
 
     monkeypatch.setattr("eps.engine.checkpoint.save_file", full)
     with pytest.raises(OSError, match="no space"):
-        save_model(path, model, CLASSIFIER)
+        save_model(path, model, classifier_spec)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
 
@@ -125,7 +121,7 @@ def test_one_is_not_the_other(classifier: tuple[Path, Classifier], segmenter: tu
 
 def test_ours_for_a_datasets_classes(classifier: tuple[Path, Classifier]) -> None:
     path, model = classifier
-    found = load_classifier_for(path, CLASSIFIER.classes)
+    found = load_classifier_for(path, CLASSES)
     assert torch.equal(found.coefficients, model.coefficients)
     with pytest.raises(UserError, match=r"knows the classes \['train', 'boat'\], the dataset has \['boat', 'train'\]$"):
         load_classifier_for(path, ("boat", "train"))
@@ -136,7 +132,7 @@ def test_a_file_of_torch_is_taken_for_a_released_one(tmp_path: Path) -> None:
         path = tmp_path / f"{zipped}.any"
         torch.save({"fc8.weight": torch.zeros(4, 4096, 1, 1)}, path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(UserError, match=r"any has 4 maps; the dataset's 2 classes take 2 \(CAM\) or 3 \(EPS\)"):
-            load_classifier_for(path, CLASSIFIER.classes)
+            load_classifier_for(path, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +149,7 @@ def test_no_classifier_at_all(tmp_path: Path, content: bytes | None, reason: str
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=reason):
-        load_classifier_for(path, CLASSIFIER.classes)
+        load_classifier_for(path, CLASSES)
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -170,28 +166,29 @@ def test_truncated(classifier: tuple[Path, Classifier], share: float) -> None:
         load_classifier(path)
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [None, {"eps.2": to_json(CLASSIFIER)}, {"eps.1": "{}"}, {"eps.1": ""}],
-)
-def test_of_another_kind(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_of_another_kind(tmp_path: Path, classifier_spec: ClassifierSpec) -> None:
     path = tmp_path / "model.safetensors"
-    save_file({"weight": torch.zeros(1)}, path, metadata=metadata)
-    with pytest.raises(UserError, match="is not a checkpoint of ours"):
-        load_classifier(path)
+    for metadata in (None, {"eps.2": to_json(classifier_spec)}, {"eps.1": "{}"}, {"eps.1": ""}):
+        save_file({"weight": torch.zeros(1)}, path, metadata=metadata)
+        with pytest.raises(UserError, match="is not a checkpoint of ours"):
+            load_classifier(path)
 
 
-def test_weights_that_do_not_fit_their_description(classifier: tuple[Path, Classifier]) -> None:
+def test_weights_that_do_not_fit_their_description(
+    classifier: tuple[Path, Classifier], classifier_spec: ClassifierSpec
+) -> None:
     path, _ = classifier
-    other = to_json(replace(CLASSIFIER, classes=("train",)))
+    other = to_json(replace(classifier_spec, classes=("train",)))
     save_file(load_file(path), path, metadata={"eps.1": other})
-    with pytest.raises(UserError, match=r"^[^\n]*weights do not fit the description[^\n]*$"):
+    with pytest.raises(UserError, match=r"^[^\n]*by the description in it, does not fit: misshapen [^\n]*$"):
         load_classifier(path)
 
 
-def test_description_of_an_unknown_network(classifier: tuple[Path, Classifier]) -> None:
+def test_description_of_an_unknown_network(
+    classifier: tuple[Path, Classifier], classifier_spec: ClassifierSpec
+) -> None:
     path, _ = classifier
-    other = to_json(replace(CLASSIFIER, trunk=replace(TRUNK, backbone="no_such_net")))
+    other = to_json(replace(classifier_spec, trunk=replace(classifier_spec.trunk, backbone="no_such_net")))
     save_file(load_file(path), path, metadata={"eps.1": other})
     with pytest.raises(UserError, match="'no_such_net' is not a timm model"):
         load_classifier(path)

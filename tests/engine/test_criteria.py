@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from eps.data.samples import LabelledPhotos, PhotoInstances
 from eps.engine.criteria import instance_losses, semantic_losses
-from eps.engine.loop import Losses
+from eps.engine.descent import Losses
 from eps.losses.multibox import MultiboxLoss, Targets, multibox_loss
 from eps.models.deeplab import DeepLabOutput
 from eps.models.segmenter import SegmenterOutput
@@ -67,7 +67,8 @@ class Raw(nn.Module):
 
 def losses_of(**options: object) -> Losses:
     weights = {"box_weight": 1.5, "class_weight": 2.0, "mask_weight": 3.0, "semantic_weight": 10.0}
-    others = {"mask_iou_weight": 5.0, "masks_per_image": 100, "mask_scorer": None, "sigmoid_maps": False}
+    others = {"mask_iou_weight": 5.0, "masks_per_image": 100, "min_mask_side": 0.0}
+    others |= {"mask_scorer": None, "sigmoid_maps": False}
     return instance_losses(Raw(), [instances()] * 2, 7, normalize=doubled, **(weights | others | options))
 
 
@@ -102,6 +103,12 @@ def test_instance_losses_are_yolacts_terms_and_a_weighted_semantic_one() -> None
     torch.testing.assert_close(found.terms["semantic"], 10 * semantic)
     torch.testing.assert_close(found.total, sum(found.terms.values()))
     assert all(float(term) > 0 for term in found.terms.values())
+
+
+def test_a_box_counts_as_no_smaller_than_it_is_told() -> None:
+    """The instance's box is two prototype pixels wide and high."""
+    found = losses_of(min_mask_side=4.0).terms["mask"]
+    torch.testing.assert_close(found, expected_losses().mask / 4)
 
 
 class Scorer(nn.Module):

@@ -7,7 +7,12 @@ from eps.engine.drawing import Style, draw_instances
 
 
 def draw(
-    photo: Image.Image, boxes: list[list[float]], classes: list[int], labels: list[str], masks: np.ndarray | None = None
+    photo: Image.Image,
+    boxes: list[list[float]],
+    classes: list[int],
+    labels: list[str],
+    masks: np.ndarray | None = None,
+    **shown: bool,
 ) -> np.ndarray:
     if masks is None:
         masks = np.zeros((len(boxes), photo.height, photo.width), dtype=bool)
@@ -19,6 +24,7 @@ def draw(
         classes=np.array(classes, dtype=np.int64),
         masks=masks,
         labels=labels,
+        **shown,
     )
     return np.asarray(made)
 
@@ -31,6 +37,25 @@ def test_inside_the_colour_lies_over_the_photo_and_outside_nothing_changes() -> 
     assert tuple(drawn[200, 100]) == class_color(2)  # the rim
     assert (drawn[270:, :] == 100).all()
     assert (drawn[:, 320:] == 100).all()
+
+
+def test_masks_boxes_and_labels_may_be_left_out() -> None:
+    """Each alone shows where it is: inside, at the rim, above the box."""
+    photo = Image.new("RGB", (400, 300), (100, 100, 100))
+    masks = np.zeros((1, 300, 400), dtype=bool)
+    masks[0, 150:200, 150:250] = True
+    boxes = [[100.0, 100, 300, 250]]
+
+    def places(label: str, **shown: bool) -> tuple[bool, bool, bool]:
+        changed = (draw(photo, boxes, [2], [label], masks, **shown) != 100).any(axis=2)
+        return bool(changed[170, 200]), bool(changed[200, 100]), bool(changed[:99].any())
+
+    assert places("tree") == (True, True, True)
+    assert places("tree", with_masks=False) == (False, True, True)
+    assert places("tree", with_boxes=False) == (True, False, True)
+    assert places("") == (True, True, False)
+    nothing = draw(photo, boxes, [2], [""], masks, with_masks=False, with_boxes=False)
+    assert (nothing == 100).all()
 
 
 def test_the_better_of_two_lies_on_top() -> None:

@@ -7,35 +7,18 @@ import torch
 
 from eps.engine.exported import ExportedSegmenter, describe, largest_difference, noise
 from eps.models.segmenter import Segmenter
-from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
-
-SPEC = SegmenterSpec(
-    trunk=TrunkSpec(
-        backbone="test_efficientnet",
-        frozen_norm=True,
-        fpn_channels=8,
-        head_channels=8,
-        head_depth=1,
-        prototypes=5,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.3, 0.4),
-    ),
-    classes=("train", "boat"),
-    image_size=(64, 96),
-    scales=((8.0,), (16.0,), (32.0,)),
-    ratios=(1.0, 2.0),
-)
+from eps.models.spec import SegmenterSpec, build_segmenter
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
+def segmenter(segmenter_spec: SegmenterSpec) -> Segmenter:
     torch.manual_seed(0)
-    return build_segmenter(SPEC)
+    return build_segmenter(segmenter_spec)
 
 
 @torch.inference_mode()
-def test_outputs_are_the_networks(segmenter: Segmenter) -> None:
-    images = noise(2, size=SPEC.image_size)
+def test_outputs_are_the_networks(segmenter: Segmenter, segmenter_spec: SegmenterSpec) -> None:
+    images = noise(2, size=segmenter_spec.image_size)
     exported = ExportedSegmenter(segmenter, squeezed=False, semantic=True)
     assert exported.outputs == ["loc", "conf", "mask", "proto", "semantic"]
     raw = segmenter(images)
@@ -51,8 +34,8 @@ def test_outputs_are_the_networks(segmenter: Segmenter) -> None:
 
 
 @torch.inference_mode()
-def test_squeezed_is_the_first_of_the_batch(segmenter: Segmenter) -> None:
-    image = noise(1, size=SPEC.image_size)
+def test_squeezed_is_the_first_of_the_batch(segmenter: Segmenter, segmenter_spec: SegmenterSpec) -> None:
+    image = noise(1, size=segmenter_spec.image_size)
     exported = ExportedSegmenter(segmenter, squeezed=True, semantic=False)
     assert exported.outputs == ["loc", "conf", "mask", "proto"]
     kept = ExportedSegmenter(segmenter, squeezed=False, semantic=False)(image)
@@ -65,10 +48,10 @@ def test_noise_repeats() -> None:
     assert torch.equal(noise(2, size=(4, 6)), noise(2, size=(4, 6)))
 
 
-def test_description_holds_anchors_exactly(segmenter: Segmenter) -> None:
+def test_description_holds_anchors_exactly(segmenter: Segmenter, segmenter_spec: SegmenterSpec) -> None:
     with torch.inference_mode():
-        anchors = segmenter(noise(1, size=SPEC.image_size)).anchors
-    square = replace(SPEC, square_anchors=True, trunk=replace(SPEC.trunk, deformable_every=3))
+        anchors = segmenter(noise(1, size=segmenter_spec.image_size)).anchors
+    square = replace(segmenter_spec, square_anchors=True, trunk=replace(segmenter_spec.trunk, deformable_every=3))
     description = describe(square, anchors=anchors, outputs=["loc"], batch="kept")
     read = json.loads(description.to_json())
     assert np.array_equal(np.array(read["anchors"], dtype=np.float32), anchors.numpy())
@@ -76,7 +59,7 @@ def test_description_holds_anchors_exactly(segmenter: Segmenter) -> None:
     assert (read["classes"], read["image_size"]) == (["train", "boat"], [64, 96])
     assert (read["mean"], read["std"], read["variances"]) == ([0.5, 0.4, 0.3], [0.2, 0.3, 0.4], [0.1, 0.2])
     assert (read["square_anchors"], read["deformable"], read["batch"]) == (True, True, "kept")
-    assert not describe(SPEC, anchors=anchors, outputs=["loc"], batch="kept").deformable
+    assert not describe(segmenter_spec, anchors=anchors, outputs=["loc"], batch="kept").deformable
 
 
 def test_largest_difference_by_hand() -> None:

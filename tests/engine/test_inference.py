@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,15 +10,19 @@ from torch import Tensor
 
 from eps.engine.inference import (
     as_tensor,
+    detections_of,
     instances_of,
     localize,
+    localize_together,
     semantic_labels,
     semantic_probabilities,
 )
 from eps.engine.instances import Instances, no_instances
 from eps.models.segmenter import SegmenterOutput
 from eps.ops.boxes import decode, encode
+from eps.ops.nms import Detections
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 CLASSES = 3
 
 
@@ -29,8 +35,12 @@ class Blurred:
     def normalize(self, photos: Tensor) -> Tensor:
         return photos - 0.5
 
-    def localization(self, images: Tensor) -> Tensor:
+    def localization(self, images: Tensor, *, size: tuple[int, int], classes: Sequence[int]) -> Tensor:
         self.sizes.append(tuple(images.shape))
+        maps = self.maps(images)[:, list(classes)]
+        return torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+    def maps(self, images: Tensor) -> Tensor:
         pooled = torch.nn.functional.adaptive_avg_pool2d(images, [max(1, side // 4) for side in images.shape[-2:]])
         ramp = torch.linspace(0.5, 1, pooled.shape[-1])
         return (pooled + 0.6) * ramp
@@ -51,7 +61,7 @@ def naive(image: Image.Image, labels: list[int], scales: list[float], flip: bool
             pixels = np.asarray(scaled, dtype=np.float32)
             pixels = pixels[:, ::-1] if mirrored else pixels
             planes = torch.from_numpy((pixels / 255 - 0.5).transpose(2, 0, 1).copy())
-            maps = model.localization(planes[None])
+            maps = model.maps(planes[None])
             size = [image.height, image.width]
             maps = torch.nn.functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
             total += maps[0].numpy()[:, :, ::-1] if mirrored else maps[0].numpy()
@@ -91,6 +101,24 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 def test_no_tag_at_all() -> None:
     assert not localize(Blurred(), picture(), torch.zeros(CLASSES), scales=[1.0], flip=True).any()
+
+
+def test_no_tag_asks_no_network() -> None:
+    model = Blurred()
+    localize(model, picture(), torch.zeros(CLASSES), scales=[1.0], flip=True)
+    assert not model.sizes
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_photos_together_are_what_they_are_alone(flip: bool) -> None:
+    model, photos = Blurred(), [picture(seed=seed) for seed in range(3)]
+    labels = [torch.tensor(tags) for tags in ([1, 0, 0], [0, 0, 0], [1, 0, 1])]
+    settings: dict[str, Any] = {"scales": [0.5, 1.0], "flip": flip}
+    together = localize_together(model, photos, labels, device=torch.device("cpu"), **settings)
+    assert [sizes[0] for sizes in model.sizes] == [6 if flip else 3] * 2
+    for photo, tags, made in zip(photos, labels, together, strict=True):
+        torch.testing.assert_close(made, localize(Blurred(), photo, tags, **settings))
+        assert (made.flatten(1).any(dim=1) == tags.bool()).all()
 
 
 def test_array_equals_picture() -> None:
@@ -139,7 +167,8 @@ def raw(boxes: Tensor, logits: Tensor, *, photos: int = 2) -> SegmenterOutput:
 
 
 def found_in(output: SegmenterOutput, index: int, *, size: tuple[int, int] = (16, 24)) -> Instances:
-    return instances_of(output, index, size=size, score_threshold=0.05, iou_threshold=0.5, max_detections=100)
+    found = detections_of(output, score_threshold=0.05, iou_threshold=0.5, max_detections=100)[index]
+    return instances_of(found, output.prototypes[index], size=size)
 
 
 def test_instances() -> None:
@@ -178,10 +207,10 @@ def test_each_photo_of_a_batch_is_its_own() -> None:
 
 def test_classes_suppress_each_other_where_asked() -> None:
     output = raw(decode(torch.zeros(3, 4), ANCHORS), torch.tensor([0.0, 4.0, 0.0]).expand(3, 3))
-    limits = {"size": (16, 24), "score_threshold": 0.0, "iou_threshold": 0.5}
-    found = instances_of(output, 1, **limits, max_detections=100, cross_class=True)
+    limits = {"score_threshold": 0.0, "iou_threshold": 0.5}
+    found = detections_of(output, **limits, max_detections=100, cross_class=True)[1]
     assert found.classes.tolist() == [0, 0, 0]  # each anchor by its best class alone
-    assert len(instances_of(output, 1, **limits, max_detections=2, cross_class=True).scores) == 2
+    assert len(detections_of(output, **limits, max_detections=2, cross_class=True)[1].scores) == 2
 
 
 def test_mask_scores_are_scores_times_the_rated_iou() -> None:
@@ -193,9 +222,8 @@ def test_mask_scores_are_scores_times_the_rated_iou() -> None:
         seen.append(masks)
         return torch.arange(2.0 * len(masks)).reshape(-1, 2) / 10
 
-    found = instances_of(
-        output, 1, size=(16, 24), score_threshold=0.05, iou_threshold=0.5, max_detections=2, mask_scorer=scorer
-    )
+    best = detections_of(output, score_threshold=0.05, iou_threshold=0.5, max_detections=2)[1]
+    found = instances_of(best, output.prototypes[1], size=(16, 24), mask_scorer=scorer)
     plain = found_in(output, 1)
     assert torch.equal(plain.mask_scores, plain.scores)
     assert torch.equal(found.scores, plain.scores[:2])
@@ -205,6 +233,22 @@ def test_mask_scores_are_scores_times_the_rated_iou() -> None:
     assert masks.shape == (2, 1, 8, 12)  # at the prototypes' resolution
     assert not masks[1, 0, 6:].any()  # cut to the box
     assert (masks[1, 0, :4, :5] > 0.9).all()
+
+
+def test_boxes_in_whole_pixels_are_the_released_ones() -> None:
+    """From the recorded detections on, by what a `Predictor` calls; masks stay those of the exact boxes."""
+    golden = np.load(GOLDEN / "detect.npz")
+    kept = golden["fast_score"] > golden["post_threshold"]
+    names = ("box", "score", "class", "coefficients")
+    found = Detections(*(torch.from_numpy(golden[f"fast_{name}"][kept]) for name in names))
+    prototypes = torch.from_numpy(golden["prototypes"]).permute(2, 0, 1)
+    _, height, width = golden["post_shape"].tolist()
+    exact = instances_of(found, prototypes, size=(height, width))
+    whole = instances_of(found, prototypes, size=(height, width), whole_pixels=True)
+    assert np.array_equal(whole.boxes.numpy(), golden["post_box"])
+    assert not torch.equal(exact.boxes, whole.boxes)
+    assert torch.equal(exact.boxes.floor(), whole.boxes)
+    assert torch.equal(exact.masks, whole.masks)
 
 
 def test_semantic_labels_count_from_the_background() -> None:
@@ -246,3 +290,18 @@ def test_no_instances_are_instances_of_none() -> None:
     found = found_in(raw(decode(torch.zeros(3, 4), ANCHORS), torch.tensor([9.0, 0, 0]).expand(3, 3)), 0, size=(5, 7))
     for ours, theirs in zip(none, found, strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("cross_class", [False, True])
+@pytest.mark.parametrize("classes", [None, [1]])
+def test_a_gpu_detects_the_same(cross_class: bool, classes: list[int] | None) -> None:
+    output = raw(decode(torch.zeros(3, 4), ANCHORS), torch.tensor([[0.0, 4.0, 0.0], [0.0, 0.0, 6.0], [9.0, 0.0, 0.0]]))
+    limits = {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 4, "least_score": 0.01}
+    expected = detections_of(output, **limits, cross_class=cross_class, classes=classes)
+    found = detections_of(
+        SegmenterOutput(*(t.cuda() for t in output)), **limits, cross_class=cross_class, classes=classes
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one.cpu(), other)

@@ -1,7 +1,11 @@
 """The forms of what is found, each read back."""
 
 import sys
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +57,16 @@ def test_coco(found: Instances) -> None:
     assert [entry["category_id"] for entry in person.to_coco("a")] == [1, 90]
 
 
+def test_boxes_alone_have_the_scores_of_boxes(found: Instances) -> None:
+    """With masks' scores their AP, which COCO counts from such a file, would be another one."""
+    whole, boxes = found.to_coco(7), found.to_coco(7, boxes_only=True)
+    assert [entry["score"] for entry in boxes] == [0.9, 0.5]
+    assert [entry["score"] for entry in whole] == [0.8, 0.25]
+    assert [{**entry, "score": 0} for entry in boxes] == [
+        {**{key: value for key, value in entry.items() if key != "segmentation"}, "score": 0} for entry in whole
+    ]
+
+
 def test_polygons(found: Instances) -> None:
     for outlines, mask in zip(found.to_polygons(), found.masks.numpy(), strict=True):
         rings = [outline.ravel().tolist() for outline in outlines]
@@ -60,18 +74,45 @@ def test_polygons(found: Instances) -> None:
         assert (back & mask).sum() / (back | mask).sum() > 0.97
 
 
+def supervision() -> Any:
+    """The package, which is not among ours; where it is not installed, its constructor's arguments stand in for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # another project's
+        try:
+            return import_module("supervision")
+        except ImportError:
+            return SimpleNamespace(Detections=SimpleNamespace)
+
+
 def test_supervision(found: Instances, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is not among ours: its constructor's arguments stand in for it."""
+    package = supervision()
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UserError, match="needs the package supervision: pip install supervision"):
         found.to_supervision()
-    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    monkeypatch.setitem(sys.modules, "supervision", package)
     made = found.to_supervision()
+    assert isinstance(made, package.Detections)
     np.testing.assert_array_equal(made.xyxy, found.boxes)
     np.testing.assert_array_equal(made.mask, found.masks)
     np.testing.assert_array_equal(made.confidence, found.scores)
     assert made.class_id.tolist() == [1, 0]
     assert made.data["class_name"].tolist() == ["boat", "train"]
+    none = no_instances(size=(30, 40), device=torch.device("cpu"), class_names=("train",)).to_supervision()
+    assert (none.xyxy.shape, none.mask.shape, none.data["class_name"].shape) == ((0, 4), (0, 30, 40), (0,))
+
+
+@pytest.mark.skipif(find_spec("supervision") is None, reason="the package supervision is not installed")
+def test_supervision_works_on_what_it_is_given(found: Instances) -> None:
+    made = supervision()
+    detections = found.to_supervision()
+    assert len(detections) == 2
+    assert detections.area.tolist() == [400, 96]
+    assert detections[detections.confidence > 0.6]["class_name"].tolist() == ["boat"]
+    photo = np.zeros((30, 40, 3), dtype=np.uint8)
+    assert made.MaskAnnotator().annotate(photo.copy(), detections)[10, 15].any()
+    assert made.BoxAnnotator().annotate(photo.copy(), detections).any()
+    nothing = no_instances(size=(30, 40), device=torch.device("cpu"), class_names=("train",))
+    assert nothing.to_supervision().is_empty()
 
 
 def test_drawing(found: Instances) -> None:
@@ -83,6 +124,16 @@ def test_drawing(found: Instances) -> None:
     np.testing.assert_array_equal(np.asarray(found.draw(np.asarray(photo))), drawn)
     with pytest.raises(ValueError, match="do not fit a photo"):
         found.draw(photo.resize((20, 30)))
+
+
+def test_the_score_that_is_drawn_is_the_one_that_thresholds_go_by(
+    found: Instances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    draw = "eps.engine.instances.draw_instances"
+    monkeypatch.setattr(draw, lambda photo, **rest: drawn.extend(rest["labels"]) or photo)
+    found.draw(Image.new("RGB", (40, 30)))
+    assert drawn == ["boat 0.90", "train 0.50"]
 
 
 def test_nothing_found() -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from eps.engine.checkpoint import ResumeFile
-from eps.engine.loop import History, Losses, train
+from eps.engine.descent import Losses
+from eps.engine.loop import History, train
 from eps.errors import UserError
 
 STEPS = 6
@@ -193,6 +194,25 @@ def bad(*steps: int, value: float = float("nan")) -> Criterion:
         return losses._replace(total=losses.total * value) if step in steps else losses
 
     return explodes
+
+
+@pytest.mark.parametrize("weight", [1e7, float("inf"), float("nan")])
+def test_weights_that_have_run_away_end_the_run_at_once(tmp_path: Path, weight: float) -> None:
+    """However many bad steps are allowed: no later one can be better."""
+    model, seen = network(), []
+
+    def runs_away(model: nn.Module, batch: Tensor, step: int) -> Losses:
+        seen.append(step)
+        losses = squares(model, batch, step)
+        if step == 2:
+            with torch.no_grad():
+                next(model.parameters())[0, 0] = weight
+            return losses._replace(total=losses.total * float("nan"))
+        return losses
+
+    with pytest.raises(UserError, match=r"diverged: before step 2 weights had grown to .*lower the learning rate"):
+        fit(tmp_path, model=model, criterion=runs_away, max_bad_steps=100)
+    assert seen == [0, 1, 2]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

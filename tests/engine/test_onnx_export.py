@@ -1,7 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,14 +14,16 @@ from torch import nn
 
 from eps.engine import onnx_export
 from eps.engine.checkpoint import load_segmenter
-from eps.engine.exported import ExportedSegmenter, largest_difference, noise
+from eps.engine.exported import INPUT, OUTPUTS, ExportedSegmenter, largest_difference, noise
 from eps.engine.onnx_export import check_packages, run_onnx, write_onnx
 from eps.errors import UserError
 from eps.models.segmenter import Segmenter
-from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
+from eps.models.spec import SegmenterSpec, build_segmenter
 from eps.nn.deformable import DeformableConv2d
+from eps.nn.mask_iou import MaskIoUNet
 
 SIZE = (64, 96)
+PORTS: dict[str, Any] = {"takes": INPUT, "gives": OUTPUTS}
 
 
 def shapes(values: list[onnx.ValueInfoProto]) -> dict[str, list[int | str]]:
@@ -39,7 +44,7 @@ def test_dynamic_batch(exported: Path, tmp_path: Path) -> None:
     model = ExportedSegmenter(segmenter, squeezed=False, semantic=False)
     path = tmp_path / "model.onnx"
     entries = {"classes": '["train", "boat"]'}
-    write_onnx(model, noise(2, size=SIZE), path, dynamic=True, deformable=False, entries=entries)
+    write_onnx(model, noise(2, size=SIZE), path, **PORTS, dynamic=True, deformable=False, entries=entries)
     graph = onnx.load(str(path)).graph
     assert shapes(list(graph.input)) == {"image": ["batch", 3, *SIZE]}
     assert shapes(list(graph.output)) == {
@@ -53,29 +58,31 @@ def test_dynamic_batch(exported: Path, tmp_path: Path) -> None:
     assert onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map == entries
 
 
-@pytest.fixture(scope="module")
-def deformable() -> ExportedSegmenter:
-    spec = SegmenterSpec(
-        trunk=TrunkSpec(
-            backbone="test_resnet",
-            frozen_norm=True,
-            fpn_channels=8,
-            head_channels=8,
-            head_depth=1,
-            prototypes=5,
-            finest_stride=8,
-            deformable_every=1,
-            mean=(0.5, 0.4, 0.3),
-            std=(0.2, 0.3, 0.4),
-        ),
-        classes=("train", "boat"),
-        image_size=SIZE,
-        scales=((8.0,), (16.0,), (32.0,)),
-        ratios=(1.0, 2.0),
-        design="released",
-    )
+@torch.inference_mode()
+def test_mask_iou_net(tmp_path: Path) -> None:
+    """Of YOLACT++: any number of masks at once, in onnxruntime and in OpenCV."""
     torch.manual_seed(0)
-    segmenter = build_segmenter(spec)
+    net, path = MaskIoUNet(classes=3).eval(), tmp_path / "mask_iou.onnx"
+    for convolution in net.convolutions:
+        nn.init.uniform_(convolution.weight, 0, 2 / convolution.weight[0].numel())  # so that ratings differ
+    ports: dict[str, Any] = {"takes": "masks", "gives": ["iou"]}
+    write_onnx(net, torch.rand(2, 1, 70, 90), path, **ports, dynamic=True, deformable=False, entries={})
+    for count in (1, 5):
+        masks = torch.rand(count, 1, 1, 1) * torch.rand(count, 1, 70, 90)
+        expected = net(masks)
+        assert expected.std() > 0.01
+        (found,) = run_onnx(path, masks.numpy(), threads=1, deformable=False)
+        assert largest_difference(expected, found) < 1e-5
+        opencv = cv2.dnn.readNetFromONNX(str(path))
+        opencv.setInput(masks.numpy(), "masks")
+        assert largest_difference(expected, opencv.forward("iou")) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def deformable(segmenter_spec: SegmenterSpec) -> ExportedSegmenter:
+    trunk = replace(segmenter_spec.trunk, backbone="test_resnet", finest_stride=8, deformable_every=1)
+    torch.manual_seed(0)
+    segmenter = build_segmenter(replace(segmenter_spec, trunk=trunk, design="released"))
     layers = [module for module in segmenter.modules() if isinstance(module, DeformableConv2d)]
     assert layers
     for layer in layers:  # they begin without offsets
@@ -88,10 +95,8 @@ def test_deformable_convolutions(
     deformable: ExportedSegmenter, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """onnxruntime runs them; OpenCV's dnn module, as far as is known, says that it cannot."""
-    import cv2
-
     path = tmp_path / "model.onnx"
-    write_onnx(deformable, noise(1, size=SIZE), path, dynamic=False, deformable=True, entries={})
+    write_onnx(deformable, noise(1, size=SIZE), path, **PORTS, dynamic=False, deformable=True, entries={})
     assert "DeformConv" in {node.op_type for node in onnx.load(str(path)).graph.node}
     assert max(differences(deformable, path, 1, deformable=True)) < 1e-5
     with pytest.raises(cv2.error, match="DeformConv"):
@@ -123,7 +128,9 @@ def test_exporter_without_deformable_convolutions(
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     with pytest.raises(UserError, match="onnxscript cannot write deformable convolutions"):
-        write_onnx(deformable, noise(1, size=SIZE), tmp_path / "m.onnx", dynamic=False, deformable=True, entries={})
+        write_onnx(
+            deformable, noise(1, size=SIZE), tmp_path / "m.onnx", **PORTS, dynamic=False, deformable=True, entries={}
+        )
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,25 @@ def test_the_papers_four_rates() -> None:
     assert rate_and_decay(groups, network.last.bias) == pytest.approx((0.2, 0))
 
 
+def test_pretrained_layers_have_a_rate_of_their_own() -> None:
+    network = Network()
+    groups = groups_of(network, pretrained=network.body.parameters(), pretrained_scale=0.25)
+    assert rate_and_decay(groups, network.body[0].weight) == pytest.approx((0.0025, 5e-4))
+    assert rate_and_decay(groups, network.body[0].bias) == pytest.approx((0.005, 0))
+    assert rate_and_decay(groups, network.scale) == pytest.approx((0.02, 0))
+    assert rate_and_decay(groups, network.last.weight) == pytest.approx((0.1, 5e-4))
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in network.parameters())
+
+
+def test_biases_decay_where_asked() -> None:
+    network = Network()
+    kept, decayed = groups_of(network), groups_of(network, decay_biases=True)
+    assert {group["weight_decay"] for group in decayed} == {5e-4}
+    assert [group["lr"] for group in decayed] == [group["lr"] for group in kept]
+    assert rate_and_decay(decayed, network.body[1].bias) == pytest.approx((0.02, 5e-4))
+    assert rate_and_decay(decayed, network.last.bias) == pytest.approx((0.2, 5e-4))
+
+
 def test_every_parameter_stands_in_one_group() -> None:
     network = Network()
     members = [id(p) for group in groups_of(network) for p in group["params"]]
@@ -101,6 +120,11 @@ def test_drops() -> None:
         assert factor(step) == pytest.approx(expected), step
 
 
+def test_drops_by_another_factor() -> None:
+    factor = drops(steps=10, at=[0.2, 0.5], warmup=0, by=0.5)
+    assert [factor(step) for step in (1, 2, 4, 5, 9)] == [1, 0.5, 0.5, 0.25, 0.25]
+
+
 def test_drops_warm_up_from_a_tenth() -> None:
     factor = drops(steps=100, at=[], warmup=4)
     assert [factor(step) for step in range(6)] == pytest.approx([0.1, 0.325, 0.55, 0.775, 1, 1])
@@ -117,3 +141,23 @@ def test_schedule_moves_every_group_alike() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([share * rate for rate in rates])
         optimizer.step()
         scheduler.step()
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_fused_steps_are_the_plain_ones(kind: Any) -> None:
+    """Five steps from the same gradients, against torch's loop over the weights."""
+    fused, plain = Network(), Network()
+    plain.load_state_dict(fused.state_dict())
+    made = build_optimizer(groups_of(fused), kind=kind, lr=0.01, momentum=0.9)
+    settings: dict[str, Any] = {"momentum": 0.9} if kind == "sgd" else {"betas": (0.9, 0.999)}
+    loop = (torch.optim.SGD if kind == "sgd" else torch.optim.AdamW)(
+        groups_of(plain), lr=0.01, foreach=False, **settings
+    )
+    for step in range(5):
+        for number, (ours, theirs) in enumerate(zip(fused.parameters(), plain.parameters(), strict=True)):
+            ours.grad = torch.randn(ours.shape, generator=torch.Generator().manual_seed(10 * step + number))
+            theirs.grad = ours.grad.clone()
+        made.step()
+        loop.step()
+    for ours, theirs in zip(fused.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

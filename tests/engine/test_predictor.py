@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,35 +9,20 @@ from PIL import Image
 
 import eps
 from eps.engine.checkpoint import load_segmenter, save_model
+from eps.engine.exported import describe
 from eps.engine.instances import Instances
 from eps.engine.predictor import Predictor
 from eps.errors import UserError
-from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
+from eps.models.spec import SegmenterSpec, build_segmenter
 
-SPEC = SegmenterSpec(
-    trunk=TrunkSpec(
-        backbone="test_efficientnet",
-        frozen_norm=True,
-        fpn_channels=8,
-        head_channels=8,
-        head_depth=1,
-        prototypes=5,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.3, 0.4),
-    ),
-    classes=("train", "boat"),
-    image_size=(64, 96),
-    scales=((8.0,), (16.0,), (32.0,)),
-    ratios=(1.0, 2.0),
-)
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, segmenter_spec: SegmenterSpec) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("segmenter")
-    save_model(folder / "model.safetensors", build_segmenter(SPEC), SPEC)
+    save_model(folder / "model.safetensors", build_segmenter(segmenter_spec), segmenter_spec)
     return folder
 
 
@@ -89,7 +76,7 @@ def test_a_batch_ends_at_so_many_pixels(predictor: Predictor, monkeypatch: pytes
     sizes: list[int] = []
     run = predictor._run
     monkeypatch.setattr(predictor, "_run", lambda photos: sizes.append(len(photos)) or run(photos))
-    monkeypatch.setattr("eps.engine.predictor.MOST_PIXELS", 2000)
+    monkeypatch.setattr("eps.engine.given.MOST_PIXELS", 2000)
     assert len(list(predictor.predict_many([picture(30, 30)] * 3 + [picture(90, 90)] * 2, batch=8))) == 5
     assert sizes == [2, 1, 1, 1]
 
@@ -155,6 +142,42 @@ def test_photo_of_the_networks_size_is_not_resized(predictor: Predictor) -> None
     assert agreement > 0.999  # memory layout may move a draw
 
 
+@pytest.mark.parametrize("size", [(200, 150), (50, 40), (130, 50)])
+def test_what_shrinks_is_smoothed_or_not(segmenter_spec: SegmenterSpec, size: tuple[int, int]) -> None:
+    """Not as the released YOLACT resizes (OpenCV's bilinear), smoothed as Pillow does."""
+    image = picture(*size)
+    smooth, plain = (
+        Predictor(model=build_segmenter(spec), spec=spec, device=CPU)._pixels(image, scale=1.0)[0].permute(1, 2, 0)
+        for spec in (segmenter_spec, replace(segmenter_spec, antialias=False))
+    )
+    opencv = cv2.resize(np.asarray(image, dtype=np.float32) / 255, (96, 64), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(plain, opencv, atol=1e-4)
+    pillow = np.asarray(image.resize((96, 64), Image.Resampling.BILINEAR)) / 255
+    np.testing.assert_allclose(smooth, pillow, atol=1.01 / 255)
+    shrinks = image.width > 96 or image.height > 64
+    assert (float((smooth - plain).abs().max()) > 0.05) == shrinks
+
+
+def test_boxes_of_the_released_design_are_whole_pixels(segmenter_spec: SegmenterSpec) -> None:
+    spec = replace(segmenter_spec, design="released")
+    torch.manual_seed(0)
+    model = build_segmenter(spec)
+    whole = Predictor(model=model, spec=spec, device=CPU, score_threshold=0.0).predict(picture(97, 61))
+    exact = Predictor(model=model, spec=segmenter_spec, device=CPU, score_threshold=0.0).predict(picture(97, 61))
+    assert len(exact.boxes) > 0
+    assert torch.equal(whole.boxes, exact.boxes.floor())
+    assert not torch.equal(whole.boxes, exact.boxes)
+    described = describe(spec, anchors=model.anchors_of(spec.image_size), outputs=["loc"], batch="kept")
+    assert described.whole_pixels
+    assert Predictor(model=model, spec=described, device=CPU).whole_pixels
+
+
+@pytest.mark.parametrize("mask_iou", [False, True])
+def test_whether_masks_are_rated(segmenter_spec: SegmenterSpec, mask_iou: bool) -> None:
+    spec = replace(segmenter_spec, mask_iou=mask_iou)
+    assert Predictor(model=build_segmenter(spec), spec=spec, device=CPU).rates_masks is mask_iou
+
+
 def test_the_likeliest_label_is_the_label(predictor: Predictor) -> None:
     image = picture(70, 50)
     found = predictor.probabilities(image)
@@ -174,6 +197,14 @@ def test_thresholds(folder: Path) -> None:
     assert len(none.scores) == 0
     loose = Predictor(model=model, spec=spec, device=CPU, iou_threshold=1.0).predict(image)
     assert loose.scores.sum() >= every.scores.sum()
+
+
+@pytest.mark.parametrize(
+    "given", [np.zeros((4, 5, 3), dtype=np.float32), Image.new("RGB", (0, 4)), torch.zeros(3, 4, 5)]
+)
+def test_what_is_no_photo_is_refused(predictor: Predictor, given: object) -> None:
+    with pytest.raises(UserError, match="photo"):
+        next(predictor.predict_many(iter([given])))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a photo", b"\x89PNG\r\n\x1a\n" + bytes(30)])
@@ -198,3 +229,16 @@ def test_missing_checkpoint(tmp_path: Path) -> None:
         eps.load(tmp_path)
     with pytest.raises(UserError, match=r"nowhere/model\.safetensors is missing"):
         eps.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_forms_find_the_same(folder: Path, calibrate: bool) -> None:
+    """Folded norms give what the network as it is gives; 16 bits nearly so."""
+    model, spec = load_segmenter(folder / "model.safetensors")
+    photo = picture(96, 64)
+    plain = Predictor(model=model, spec=spec, device=CPU).run(photo)
+    for precision, share in (("fp32", 1e-5), ("bf16", 0.05)):
+        found = eps.load(folder, precision=precision, calibrate=calibrate).run(photo)
+        for ours, theirs in zip(found, plain, strict=True):
+            assert ours.dtype == theirs.dtype
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=share * float(theirs.abs().max()))

@@ -130,13 +130,31 @@ def test_no_positive_is_a_zero_with_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("side", [0.0, 1e-7, 0.01])
-def test_a_tiny_truth_does_not_blow_up(side: float) -> None:
+def test_a_tiny_truth_does_not_blow_up_with_a_smallest_side(side: float) -> None:
     box = torch.tensor([[0.5, 0.5, 0.5 + side, 0.5 + side]])
     prototypes = Scene.prototypes.float().requires_grad_()
-    loss = mask_loss(prototypes, Scene.coefficients[:1].float(), torch.tensor([0]), box, Scene.masks[:1])
+    loss = mask_loss(prototypes, Scene.coefficients[:1].float(), torch.tensor([0]), box, Scene.masks[:1], min_side=1.0)
     loss.backward()
     assert 0 < loss < 9 * 10  # nine pixels of the widened box, none of them at more than ten
     assert prototypes.grad.isfinite().all()
+
+
+def test_a_tiny_truth_is_divided_by_its_sides_as_they_are() -> None:
+    """Of 0.2 by 0.3 prototype pixels: within the widened box are two by two, or three, pixels' centres."""
+    box = torch.tensor([[0.5, 0.5, 0.5 + 0.2 / 8, 0.5 + 0.3 / 6]], dtype=torch.float64)
+    arguments = (Scene.prototypes, Scene.coefficients[:1], torch.tensor([0]), box, Scene.masks[:1])
+    torch.testing.assert_close(mask_loss(*arguments), mask_loss(*arguments, min_side=1.0) / (0.2 * 0.3))
+
+
+@pytest.mark.parametrize(("width", "height"), [(0.0, 0.0), (0.0, 0.5), (1e-30, 1e-30), (1e-6, 1e-6)])
+def test_a_truth_of_hardly_any_area_stays_finite(width: float, height: float) -> None:
+    box = torch.tensor([[0.0, 0.0, width, height]])
+    prototypes = Scene.prototypes.float().requires_grad_()
+    loss = mask_loss(prototypes, Scene.coefficients[:1].float(), torch.tensor([0]), box, Scene.masks[:1])
+    loss.backward()
+    assert loss.isfinite()
+    assert prototypes.grad.isfinite().all()
+    assert (loss == 0) == (width * height < 1e-20)
 
 
 def test_saturated_masks_keep_their_gradient_in_float32() -> None:
@@ -246,3 +264,10 @@ def test_ignored_labels_leave_a_zero_with_a_gradient() -> None:
 def test_semantic_cross_entropy_gradient() -> None:
     logits = normal(2, 4, 2, 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: semantic_cross_entropy(x, LABELS), logits)
+
+
+def test_parts_of_a_batch_add_up_to_its_cross_entropy() -> None:
+    logits = normal(2, 4, 2, 3)
+    labels = torch.tensor([[[1, 255], [255, 255]], [[0, 2], [3, 255]]])
+    parts = [semantic_cross_entropy(logits[i : i + 1], labels[i : i + 1], count=torch.tensor(2.0)) for i in (0, 1)]
+    torch.testing.assert_close(torch.stack(parts).mean(), semantic_cross_entropy(logits, labels))

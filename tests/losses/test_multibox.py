@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from eps.losses.masks import mask_iou_loss
-from eps.losses.multibox import MultiboxLoss, Targets, multibox_loss
+from eps.losses.multibox import MultiboxLoss, Targets, count_positives, multibox_loss
 from eps.nn.mask_iou import MaskIoUNet
 from eps.ops.anchors import anchors as pyramid_anchors
 from eps.ops.boxes import center_to_corner, encode
@@ -287,3 +287,20 @@ def test_released_loss_and_gradients(name: str, terms: str, fill: Callable[..., 
     for leaf_name, leaf in zip(names, leaves, strict=True):
         expected = golden[f"{leaf_name}_grad"]
         torch.testing.assert_close(leaf.grad, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+
+
+def test_parts_of_a_batch_add_up_to_it() -> None:
+    """With the count of the whole batch over the number of parts; whose masks are drawn depends on no other image."""
+    predictions = Predictions()
+    options = {"masks_per_image": 1, "mask_weight": 6.0}
+    whole = predictions.loss(BATCH, **options, generator=torch.Generator().manual_seed(0))
+    counts = [count_positives(ANCHORS, [target]) for target in BATCH]
+    assert len({int(count) for count in counts}) > 1
+    mean = torch.stack(counts).double().mean()
+    parts = [
+        predictions.part(i).loss([BATCH[i]], **options, count=mean, generator=torch.Generator().manual_seed(0))
+        for i in range(len(BATCH))
+    ]
+    for term, *shares in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(torch.stack(shares).mean(), term)
+    assert count_positives(ANCHORS, BATCH) == sum(counts)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eps.ops.localization import activate, normalize_maps
+from eps.ops.localization import activate, best_labels, localization_maps, normalize_maps
 
 
 def test_softmax_without_the_background() -> None:
@@ -50,3 +50,21 @@ def test_blank_and_absent_maps_are_zero() -> None:
 
 def test_no_class() -> None:
     assert normalize_maps(torch.zeros(0, 2, 3), torch.zeros(0)).shape == (0, 2, 3)
+
+
+def test_localization_maps_are_activated_before_they_are_enlarged() -> None:
+    maps = torch.tensor([[[[4.0, -4.0]]]])
+    found = localization_maps(maps, background=False, size=(1, 4))
+    torch.testing.assert_close(found, torch.tensor([[[[4.0, 3.0, 1.0, 0.0]]]]))
+    both = localization_maps(torch.cat([maps, torch.zeros_like(maps)], dim=1), background=True, size=(1, 4))
+    high, low = 1 / (1 + np.exp(-4)), 1 / (1 + np.exp(4))
+    expected = [high, 0.75 * high + 0.25 * low, 0.25 * high + 0.75 * low, low]
+    np.testing.assert_allclose(both.flatten().numpy(), expected, rtol=1e-6)
+
+
+def test_labels_are_chosen_after_the_maps_are_enlarged() -> None:
+    """Bilinearly at 0, 1/8, 3/8, ... of the way: the background's 0.5 is beaten where the class's map is above it."""
+    maps = torch.stack([torch.tensor([[2.0, 0.0]]), torch.zeros(1, 2), torch.full((1, 2), 0.5)])[None]
+    assert best_labels(maps, size=(1, 8)).tolist() == [[[1, 1, 1, 1, 1, 0, 0, 0]]]
+    assert best_labels(maps, size=(1, 8)).dtype == torch.uint8
+    assert best_labels(torch.zeros(2, 1, 3, 3), size=(5, 5)).sum() == 0  # background alone

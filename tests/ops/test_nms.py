@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eps.ops.boxes import decode
-from eps.ops.nms import Detections, cross_class_fast_nms, fast_nms
+from eps.ops.nms import Detections, best_first_nms, cross_class_fast_nms, fast_nms, highest
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -49,7 +49,29 @@ def check(found: Detections, expected: list[tuple[float, int, int]], boxes: torc
 def test_fast_nms_against_loops(top_k: int, best: int) -> None:
     boxes, scores, coefficients = scene()
     expected = naive_fast(boxes.numpy(), scores.numpy(), top_k, best)
-    check(fast_nms(boxes, scores, coefficients, top_k=top_k, max_detections=best), expected, boxes, coefficients)
+    for nms in (fast_nms, best_first_nms):
+        check(nms(boxes, scores, coefficients, top_k=top_k, max_detections=best), expected, boxes, coefficients)
+
+
+@pytest.mark.parametrize("top_k", [200, 5])
+@pytest.mark.parametrize("best", [1, 3, 30, 100, 1000])
+@pytest.mark.parametrize("levels", [0, 20])
+def test_best_first_is_the_same(top_k: int, best: int, levels: int) -> None:
+    """Whether the first scores are enough, more are looked at, or all; with `levels`, many scores are equal."""
+    boxes, scores, coefficients = scene(count=300, classes=6, seed=2)
+    scores = (scores * levels).round() / levels if levels else scores
+    expected = fast_nms(boxes, scores, coefficients, top_k=top_k, max_detections=best)
+    found = best_first_nms(boxes, scores, coefficients, top_k=top_k, max_detections=best)
+    assert len(expected.scores) > 0
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+def test_highest_keeps_the_order_of_equals() -> None:
+    scores = torch.tensor([[0.5, 0.0, 1.0, 0.5, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0, 1e-30]])
+    values, places = highest(scores, 5)
+    assert places.tolist() == [[2, 5, 0, 3, 1], [5, 0, 1, 2, 3]]
+    assert torch.equal(values, scores.gather(1, places))
+    assert highest(scores, 9)[1].shape == (2, 6)
 
 
 @pytest.mark.parametrize("top_k", [200, 7])
@@ -61,7 +83,7 @@ def test_cross_class_against_loops(top_k: int) -> None:
     check(cross_class_fast_nms(boxes, scores, coefficients, top_k=top_k), expected, boxes, coefficients)
 
 
-@pytest.mark.parametrize("nms", [fast_nms, cross_class_fast_nms])
+@pytest.mark.parametrize("nms", [fast_nms, best_first_nms, cross_class_fast_nms])
 def test_the_order_of_anchors_does_not_matter(nms: Callable[..., Detections]) -> None:
     boxes, scores, coefficients = scene()
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
@@ -74,13 +96,13 @@ def test_a_suppressed_box_still_suppresses() -> None:
     # A chain: the second overlaps the first, the third only the second. Greedy NMS would keep the third.
     boxes = torch.tensor([[0.0, 0.0, 0.4, 0.4], [0.1, 0.0, 0.5, 0.4], [0.2, 0.0, 0.6, 0.4]])
     scores = torch.tensor([[0.9, 0.8, 0.7]])
-    for nms in (fast_nms, cross_class_fast_nms):
+    for nms in (fast_nms, best_first_nms, cross_class_fast_nms):
         assert nms(boxes, scores, torch.zeros(3, 2)).scores.tolist() == pytest.approx([0.9])
 
 
 def test_an_overlap_at_the_threshold_is_allowed() -> None:
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]])
-    for nms in (fast_nms, cross_class_fast_nms):
+    for nms in (fast_nms, best_first_nms, cross_class_fast_nms):
         assert len(nms(boxes, torch.tensor([[0.9, 0.8]]), torch.zeros(2, 2)).boxes) == 2
         assert len(nms(boxes, torch.tensor([[0.9, 0.8]]), torch.zeros(2, 2), iou_threshold=0.49).boxes) == 1
 
@@ -97,7 +119,7 @@ def test_an_anchor_over_the_threshold_keeps_its_low_classes() -> None:
     assert fast_nms(boxes, scores, torch.zeros(1, 2)).scores.tolist() == pytest.approx([0.9, 0.01])
 
 
-@pytest.mark.parametrize("nms", [fast_nms, cross_class_fast_nms])
+@pytest.mark.parametrize("nms", [fast_nms, best_first_nms, cross_class_fast_nms])
 @pytest.mark.parametrize("count", [0, 3])
 def test_nothing_to_see(nms: Callable[..., Detections], count: int) -> None:
     found = nms(torch.rand(count, 4), torch.full((2, count), 0.05), torch.rand(count, 5))
@@ -106,14 +128,16 @@ def test_nothing_to_see(nms: Callable[..., Detections], count: int) -> None:
     assert found.coefficients.shape == (0, 5)
 
 
-@pytest.mark.parametrize("nms", [fast_nms, cross_class_fast_nms])
+@pytest.mark.parametrize("nms", [fast_nms, best_first_nms, cross_class_fast_nms])
 def test_boxes_without_area_do_not_suppress(nms: Callable[..., Detections]) -> None:
     found = nms(torch.full((3, 4), 0.5), torch.tensor([[0.9, 0.8, 0.7]]), torch.zeros(3, 2))
     assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
 
 
 @pytest.mark.parametrize("name", ["detect", "detect_sparse"])
-@pytest.mark.parametrize(("prefix", "nms"), [("fast", fast_nms), ("cross_class", cross_class_fast_nms)])
+@pytest.mark.parametrize(
+    ("prefix", "nms"), [("fast", fast_nms), ("fast", best_first_nms), ("cross_class", cross_class_fast_nms)]
+)
 def test_released_detection(name: str, prefix: str, nms: Callable[..., Detections]) -> None:
     golden = {key: torch.from_numpy(value) for key, value in np.load(GOLDEN / f"{name}.npz").items() if value.shape}
     boxes = decode(golden["loc"], golden["priors"])

@@ -12,18 +12,6 @@ from eps.engine.instances import Instances, no_instances
 from eps.report_page.galleries import spread, training_cards, validation_cards
 from eps.report_page.parts import Parts
 
-NONE = Parts(
-    cam_classifier=None,
-    cam_pseudo_masks=None,
-    classifier=None,
-    pseudo_masks=None,
-    crf_pseudo_masks=None,
-    segmenter=None,
-    deeplab=None,
-    truth_segmenter=None,
-    truth_deeplab=None,
-)
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> DatasetFolder:
@@ -50,7 +38,7 @@ def test_photos_without_tags_fill_up() -> None:
 
 
 def test_a_photo_alone_makes_a_card(folder: DatasetFolder) -> None:
-    [card] = training_cards(NONE, folder, TruthFolder(folder.root), ["a"])
+    [card] = training_cards(Parts(), folder, TruthFolder(folder.root), ["a"])
     assert [picture.caption for picture in card.pictures] == ["photo"]
     assert (card.photo, [chip.text for chip in card.tags]) == ("a", ["cat"])
 
@@ -64,12 +52,9 @@ def test_a_card_has_all_that_there_is(folder: DatasetFolder, tmp_path: Path) -> 
     (folder.root / "SALImages").mkdir()
     Image.new("L", (40, 30), 99).save(folder.saliency_path("a"))
     parts = Parts(
-        **{
-            **vars(NONE),
-            "cam_pseudo_masks": tmp_path / "run/cam/pseudo_masks",
-            "pseudo_masks": tmp_path / "run/pseudo_masks",
-            "crf_pseudo_masks": tmp_path / "run/crf/pseudo_masks",
-        }
+        cam_pseudo_masks=tmp_path / "run/cam/pseudo_masks",
+        pseudo_masks=tmp_path / "run/pseudo_masks",
+        crf_pseudo_masks=tmp_path / "run/crf/pseudo_masks",
     )
     [card] = training_cards(parts, folder, TruthFolder(folder.root), ["a"])
     assert [p.caption for p in card.pictures] == ["photo", "saliency", "CAM", "EPS", "EPS + CRF", "truth"]
@@ -80,7 +65,7 @@ def test_cam_is_drawn_at_its_best_threshold_where_its_maps_were_kept(folder: Dat
     masks = tmp_path / "cam" / "pseudo_masks"
     write_mask(masks / "masks" / "a.png", np.zeros((30, 40), dtype=np.uint8))
     write_scores(masks / "scores" / "a.npz", np.stack([np.full((30, 40), 0.5), np.zeros((30, 40))]).astype(np.float32))
-    parts = Parts(**{**vars(NONE), "cam_pseudo_masks": masks})
+    parts = Parts(cam_pseudo_masks=masks)
     for threshold, seen in ((0.4, "cat"), (0.6, "background alone")):
         write_json(tmp_path / "cam/evaluation/pseudo_masks.json", {"best_threshold": {"threshold": threshold}})
         [card] = training_cards(parts, folder, TruthFolder(folder.root), ["a"])

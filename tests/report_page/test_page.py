@@ -15,23 +15,12 @@ from eps.report_page.pictures import class_chip, show
 from eps.report_page.rows import Splits, gather_rows
 
 SPLITS = Splits(train="train", val="val", also=())
-NO_PARTS = Parts(
-    cam_classifier=None,
-    cam_pseudo_masks=None,
-    classifier=None,
-    pseudo_masks=None,
-    crf_pseudo_masks=None,
-    segmenter=None,
-    deeplab=None,
-    truth_segmenter=None,
-    truth_deeplab=None,
-)
 BARE = Page(
     name="a<b>",
     root="data",
     splits=SPLITS,
     sizes={},
-    rows=gather_rows(NO_PARTS, SPLITS),
+    rows=gather_rows(Parts(), SPLITS),
     charts=[],
     training=[],
     validation=[],
@@ -101,7 +90,7 @@ def test_links_lead_to_sections_that_are_there() -> None:
 
 
 def test_made_rows_are_shown_with_a_dash_for_what_is_unknown(tmp_path: Path) -> None:
-    parts = dataclasses.replace(NO_PARTS, segmenter=tmp_path / "segmenter")
+    parts = Parts(segmenter=tmp_path / "segmenter")
     page = render(dataclasses.replace(BARE, rows=gather_rows(parts, SPLITS)))
     assert page.count('<th scope="row" class="name">') == 1
     assert "<td>\N{EN DASH}</td>" in page
@@ -118,7 +107,7 @@ def test_the_oracle_is_called_one(tmp_path: Path) -> None:
     }
     write_json(tmp_path / "evaluation" / "pseudo_masks.json", {"splits": {}, "best_threshold": best})
     write_json(tmp_path / "pseudo_masks" / "manifest.json", {"threshold_curve": None, "threshold": 0.3})
-    parts = dataclasses.replace(NO_PARTS, cam_pseudo_masks=tmp_path / "pseudo_masks")
+    parts = Parts(cam_pseudo_masks=tmp_path / "pseudo_masks")
     rows = gather_rows(parts, SPLITS)
     page = render(dataclasses.replace(BARE, rows=rows, charts=charts_of(parts, rows)))
     assert "an oracle that no user has" in page
@@ -129,7 +118,7 @@ def test_charts_follow_what_was_recorded(tmp_path: Path) -> None:
     write_json(tmp_path / "classifier" / "manifest.json", {"history": [{"tags": 1.0}]})
     curve = [0.5] * len(THRESHOLDS)
     write_json(tmp_path / "pseudo_masks" / "manifest.json", {"threshold_curve": curve, "threshold": 0.2})
-    parts = dataclasses.replace(NO_PARTS, classifier=tmp_path / "classifier", pseudo_masks=tmp_path / "pseudo_masks")
+    parts = Parts(classifier=tmp_path / "classifier", pseudo_masks=tmp_path / "pseudo_masks")
     titles = [chart.title for chart in charts_of(parts, gather_rows(parts, SPLITS))]
     assert titles == ["Threshold without truth", "Classifier, EPS"]
 

@@ -10,19 +10,6 @@ from eps.report_page.rows import Row, Splits, gather_rows, own_segmenter, second
 
 SPLITS = Splits(train="train", val="val", also=("shift",))
 ROWS = ["cam", "eps", "eps_crf", "segmenter", "deeplab", "segmenter_truth", "deeplab_truth"]
-NOTHING = dict.fromkeys(
-    (
-        "cam_classifier",
-        "cam_pseudo_masks",
-        "classifier",
-        "pseudo_masks",
-        "crf_pseudo_masks",
-        "segmenter",
-        "deeplab",
-        "truth_segmenter",
-        "truth_deeplab",
-    )
-)
 
 
 def scores(miou: float, leakage: float | None = 0.1, ap50: float | None = 30.0) -> dict[str, Any]:
@@ -42,7 +29,7 @@ def artifact(folder: Path, seconds: float, **evaluation: Any) -> Path:
 
 
 def rows_of(**parts: Path) -> dict[str, Row]:
-    return {row.name: row for row in gather_rows(Parts(**{**NOTHING, **parts}), SPLITS)}
+    return {row.name: row for row in gather_rows(Parts(**parts), SPLITS)}
 
 
 def test_without_artifacts_every_row_is_there_and_knows_nothing() -> None:
@@ -113,7 +100,7 @@ def test_supervision_ratio_is_of_one_kind_of_segmenter(tmp_path: Path) -> None:
 def test_summary_has_every_key_and_only_numbers_that_json_knows(tmp_path: Path) -> None:
     nan = float("nan")
     masks = artifact(tmp_path / "pseudo_masks", 3.5, splits={"train": scores(70.0, nan, nan)})
-    parts = Parts(**{**NOTHING, "pseudo_masks": masks})
+    parts = Parts(pseudo_masks=masks)
     content = summary(gather_rows(parts, SPLITS), seconds={**seconds_of(parts), "report": 1.0}, peak_rss_mb=99.0)
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert content["rows"]["eps"] == {

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from eps import build, pseudo_masks, train_cls, train_seg
+from eps import build_data, pseudo_masks, train_cls, train_seg
 from eps.cli import call, compose
 from eps.schema import Config, Result
 from stages import stage1, stage2, stage3
@@ -29,7 +29,7 @@ Contents = dict[str, str]
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny railroad set: 12, 4 and 4 scenes of 64 pixels. Not to be changed."""
     root = tmp_path_factory.mktemp("data") / "railroad"
-    build.dataset(compose("experiment=tiny", f"data.root={root}").data)
+    build_data.dataset(compose("experiment=tiny", f"data.root={root}").data)
     return root
 
 

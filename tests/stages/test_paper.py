@@ -73,7 +73,7 @@ def test_one_step_and_its_masks(command: Command, voc: Path, tmp_path: Path) -> 
 
 def test_masks_from_a_released_checkpoint(command: Command, voc: Path, released: Path, tmp_path: Path) -> None:
     settings = ("experiment=voc12_paper", f"data.root={voc}", f"run_dir={tmp_path / 'run'}", *SMALL)
-    chosen = (*settings, "pseudo_masks.scales=[1]", f"pseudo_masks.checkpoint={released}")
+    chosen = (*settings, "pseudo_masks.scales=[1]", f"model={released}")
     code, text = command(pseudo_masks.main, *chosen)
     assert code == 0, text
     manifest = read_json(tmp_path / "run" / "pseudo_masks" / "manifest.json")
@@ -83,7 +83,7 @@ def test_masks_from_a_released_checkpoint(command: Command, voc: Path, released:
         with Image.open(tmp_path / "run" / "pseudo_masks" / "masks" / f"{photo}.png") as mask:
             assert set(np.unique(np.asarray(mask))) <= {0, label}
     moved = released.rename(tmp_path / "moved.pth")
-    code, text = command(pseudo_masks.main, *chosen[:-1], f"pseudo_masks.checkpoint={moved}")
+    code, text = command(pseudo_masks.main, *chosen[:-1], f"model={moved}")
     assert (code, "is up to date" in text) == (0, True), "where the file lies is no matter"
 
 
@@ -91,7 +91,7 @@ def test_a_released_checkpoint_for_other_classes(
     command: Command, dataset: Path, released: Path, tmp_path: Path
 ) -> None:
     settings = ("experiment=tiny", "data=folder", f"data.root={dataset}", f"run_dir={tmp_path / 'run'}")
-    code, text = command(pseudo_masks.main, *settings, f"pseudo_masks.checkpoint={released}")
+    code, text = command(pseudo_masks.main, *settings, f"model={released}")
     assert code == 2
     assert re.search(r"error: .*res38_eps\.pth has 21 maps; the dataset's 5 classes take 5 \(CAM\) or 6 \(EPS\)", text)
 

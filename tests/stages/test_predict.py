@@ -1,5 +1,6 @@
 """`eps.predict` for people: one photo, a folder and a video, drawn; prototypes, benchmark, chosen classes, ONNX."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 from PIL import Image
 
 import eps
-from eps import predict
+from eps import build, predict
 from eps.cli import call
 from eps.data.artifacts import read_json, read_mask
 from eps.data.video import Video, VideoWriter
+from eps.engine.latency import summary
+from eps.engine.predictor import Predictor
+from eps.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +83,33 @@ def test_one_photo(ask: Callable[..., Path], exported: Path, photos: Path) -> No
     assert np.abs(pixels(nothing / "a.jpg") - pixels(photos / "a.png")).mean() < 3
 
 
+def test_what_is_drawn_is_chosen(ask: Callable[..., Path], exported: Path, photos: Path) -> None:
+    """Boxes alone, of so many photos; a shuffled sample is the seed's."""
+    made = ask(f"source={photos}", "predict.draw=[boxes]", "predict.frames=1", "predict.score_threshold=0.6")
+    assert files(made) == ["a.jpg"]
+    segmenter = eps.load(exported / "segmenter")
+    segmenter.score_threshold = segmenter.least_score = 0.6
+    segmenter.max_detections = 50
+    with Image.open(photos / "a.png") as image:
+        found = segmenter.predict(image)
+        expected = np.asarray(found.draw(image, masks=False, names=False, scores=False), dtype=float)
+        whole = np.asarray(found.draw(image), dtype=float)
+    difference = np.abs(pixels(made / "a.jpg") - expected).mean()
+    assert difference < np.abs(pixels(made / "a.jpg") - whole).mean() / 2
+    drawn = ("predict.frames=2", "predict.shuffle=true")
+    shuffled = {tuple(files(ask(f"source={photos}", *drawn, f"seed={seed}"))) for seed in range(6)}
+    assert len(shuffled) > 1
+    assert all(len(names) == 2 for names in shuffled)
+
+
+def test_the_network_is_loaded_once(ask: Callable[..., Path], photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+    load = build.load_network
+    monkeypatch.setattr(build, "load_network", lambda path, **rest: loaded.append(path) or load(path, **rest))
+    ask(f"source={photos / 'a.png'}")
+    assert [path.name for path in loaded] == ["model.safetensors"]
+
+
 def test_a_folder_in_batches(
     ask: Callable[..., Path], exported: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +125,30 @@ def test_a_folder_in_batches(
     assert "is up to date" in capsys.readouterr().err
 
 
+def test_photos_that_cannot_be_read(
+    ask: Callable[..., Path], photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them are told before the network runs; left out, they are listed in the end and in the manifest."""
+    (photos / "text.jpg").write_text("no photo")
+    whole = (photos / "b.png").read_bytes()
+    (photos / "b.png").write_bytes(whole[: len(whole) // 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "predict_many", lambda *_, **__: pytest.fail("the network has run"))
+        with pytest.raises(UserError, match=r"2 of 4 photos cannot be read: mend or remove them, or .*on_error=skip"):
+            ask(f"source={photos}", "format=coco")
+    told = capsys.readouterr().err
+    assert "text.jpg cannot be read" in told
+    assert "b.png cannot be read" in told
+    made = ask(f"source={photos}", "data.on_error=skip")
+    assert files(made) == ["a.jpg", "below/c.jpg"]
+    assert "left out, 2 of them" in capsys.readouterr().err
+    manifest = read_json(made / "manifest.json")
+    assert set(manifest["skipped"]) == {"b", "text"}
+    assert manifest["photos"] == 2
+    with pytest.raises(UserError, match=r"text\.jpg cannot be read"):
+        ask(f"source={photos / 'text.jpg'}", "data.on_error=skip")
+
+
 def test_a_video(ask: Callable[..., Path], exported: Path, clip: Path) -> None:
     made = ask(f"source={clip}")
     assert made.name == "video"
@@ -107,6 +162,10 @@ def test_a_video(ask: Callable[..., Path], exported: Path, clip: Path) -> None:
         expected = np.asarray(segmenter.predict(frame).draw(frame), dtype=float)
         assert np.abs(np.asarray(one, dtype=float) - expected).mean() < 25  # the codec
         assert np.abs(np.asarray(one, dtype=float) - np.asarray(frame, dtype=float)).mean() > 30
+    plain = pixels(ask(f"source={clip}", "format=picture", "predict.frames=1") / "clip" / "000001.jpg")
+    timed = ask(f"source={clip}", "format=picture", "predict.frames=1", "predict.draw=[masks,boxes,names,scores,fps]")
+    corner = np.abs(pixels(timed / "clip" / "000001.jpg") - plain)
+    assert corner[:16, :30].mean() > 10 * corner[32:].mean()
     begun = ask(f"source={clip}", "predict.frames=2", "format=picture")
     assert files(begun) == ["clip/000001.jpg", "clip/000002.jpg"]
     results = read_json(ask(f"source={clip}", "predict.frames=2", "format=coco") / "results.json")
@@ -169,6 +228,22 @@ def test_chosen_classes(ask: Callable[..., Path], photos: Path) -> None:
     assert any((labels == 1).any() for labels in whole.values())
 
 
+def test_a_results_file_has_the_ids_of_the_datasets_json(ask: Callable[..., Path], photos: Path) -> None:
+    images = [
+        {"id": 70 + number, "file_name": name, "height": height, "width": width}
+        for number, (name, width, height) in enumerate([("a.png", 96, 64), ("b.png", 80, 120), ("below/c.jpg", 64, 64)])
+    ]
+    categories = [{"id": 5, "name": "boat"}, {"id": 31, "name": "train"}]
+    content = {"images": images, "categories": categories, "annotations": []}
+    (photos / "mine.json").write_text(json.dumps(content), encoding="utf-8")
+    own = ("data=coco", f"data.root={photos}", "data.tags=mine.json", "data.val_share=0", "source=split:train")
+    made = ask(*own, f"data.index={photos.parent / 'index'}", "format=coco", "segmenter.max_detections=1000")
+    results = read_json(made / "results.json")
+    assert {entry["image_id"] for entry in results} == {70, 71, 72}
+    assert {entry["category_id"] for entry in results} == {5, 31}
+    assert read_json(made / "categories.json") == [{"id": 31, "name": "train"}, {"id": 5, "name": "boat"}]
+
+
 def test_prototypes(ask: Callable[..., Path], photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = ask(f"source={photos}", "format=prototypes")
     assert files(made) == ["a.png", "b.png", "below/c.png"]
@@ -178,7 +253,7 @@ def test_prototypes(ask: Callable[..., Path], photos: Path, capsys: pytest.Captu
     assert (best != second).any()
     none = pixels(ask(f"source={photos / 'a.png'}", "format=prototypes", "predict.instance=5000") / "a.png")
     assert none.shape[0] < best.shape[0]
-    assert "a: no instance 5000 is found" in capsys.readouterr().err
+    assert "a: no instance 5000 is found that scores above segmenter.score_threshold=0.05" in capsys.readouterr().err
 
 
 def test_benchmark(ask: Callable[..., Path], photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +286,17 @@ def test_onnx_file(ask: Callable[..., Path], exported: Path, photos: Path) -> No
         assert one["bbox"] == pytest.approx(other["bbox"], abs=0.1)
     for name in ("a", "b"):
         assert (read_mask(ours["png"] / f"{name}.png") == read_mask(theirs["png"] / f"{name}.png")).mean() > 0.999
+
+
+def test_benchmark_as_a_flag(command: Command, exported: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[int] = []
+    monkeypatch.setattr(predict, "measure", lambda *_, runs, **__: called.append(runs) or summary([0.001]))
+    settings = ("experiment=tiny", f"source={photos / 'a.png'}", f"model={exported / 'segmenter'}")
+    code, text = command(predict.main, *settings, "--benchmark")
+    assert code == 0, text
+    assert called == [200, 200]
+    code, text = command(predict.main, "--benchmark", "--wrong")
+    assert (code, "no option --wrong" in text) == (2, True)
 
 
 @pytest.mark.parametrize(

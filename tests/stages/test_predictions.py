@@ -18,7 +18,8 @@ from eps.data.artifacts import read_json, read_mask, write_instances, write_json
 from eps.data.layout import DatasetFolder
 from eps.data.palette import voc_palette
 from eps.data.railroad import CLASSES
-from eps.ops.crf import dense_crf
+from eps.ops.crf import dense_crfs
+from eps.ops.mean_field import CRFParameters
 
 pytestmark = pytest.mark.slow
 
@@ -106,15 +107,17 @@ def test_coco_reads_the_results(bare: Path, dataset: Path, tmp_path: Path) -> No
             np.testing.assert_array_equal(loaded.annToMask(one).astype(bool), mask)
 
 
-def test_crf(bare: Path, dataset: Path) -> None:
-    result = call(predict.run, *tiny(dataset, bare, "predict=crf"))
+@pytest.mark.parametrize("choice", ["crf", "crf_torch"])
+def test_crf(bare: Path, dataset: Path, choice: str) -> None:
+    result = call(predict.run, *tiny(dataset, bare, f"predict={choice}"))
     segmenter = eps.load(bare / "segmenter")
     changed = 0
     for photo in DatasetFolder.open(dataset).ids("val"):
         with Image.open(dataset / "JPEGImages" / f"{photo}.jpg") as image:
             pixels = np.asarray(image)
-        kernels = {"gaussian_sxy": 1.0, "bilateral_sxy": 67.0, "bilateral_srgb": 3.0, "bilateral_compat": 4.0}
-        refined = dense_crf(pixels, segmenter.probabilities(pixels), **kernels)
+        deeplab = CRFParameters(10, 1.0, 3.0, 67.0, 3.0, 4.0)
+        backend = "torch" if choice == "crf_torch" else "pydensecrf"
+        (refined,) = dense_crfs([pixels], [segmenter.probabilities(pixels)], deeplab, backend=backend)
         labels = read_mask(result.path / f"{photo}.png")
         np.testing.assert_array_equal(labels, refined.argmax(dim=0))
         changed += int((labels != segmenter.predict_all(pixels)[1].numpy()).sum())

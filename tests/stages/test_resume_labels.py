@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from eps import pseudo_masks
+from eps import mask_labels, pseudo_masks, stored_maps
 from eps.cli import call
 from eps.data.artifacts import read_json, read_mask, write_json
 from eps.data.railroad import CLASSES
@@ -25,10 +26,10 @@ class Stopped(Exception):
 class Meter:
     """Counts calls of a function of the verb, and stops the run at the one asked for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, *, module: ModuleType = pseudo_masks) -> None:
         self.calls, self.stop_at = 0, -1
-        self.function: Callable[..., Any] = getattr(pseudo_masks, name)
-        monkeypatch.setattr(pseudo_masks, name, self)
+        self.function: Callable[..., Any] = getattr(module, name)
+        monkeypatch.setattr(module, name, self)
 
     def __call__(self, *arguments: Any, **more: Any) -> Any:
         if self.calls == self.stop_at:
@@ -46,7 +47,8 @@ class Stage:
 
     def __init__(self, root: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.run = root, run
-        self.maps, self.masks = Meter(monkeypatch, "localize"), Meter(monkeypatch, "refined_labels")
+        self.maps = Meter(monkeypatch, "localize_together", module=stored_maps)
+        self.masks = Meter(monkeypatch, "refined_labels", module=mask_labels)
 
     def __call__(self, *overrides: str) -> tuple[int, int]:
         """How many photos were localized and labelled."""
@@ -136,7 +138,7 @@ def test_other_maps_are_all_made_again(stage: Stage, override: str) -> None:
     assert stage(override) == (12, 12)
 
 
-@pytest.mark.parametrize("choice", ["crf", "crf_alpha4", "crf_alpha16", "crf_deeplab", "default"])
+@pytest.mark.parametrize("choice", ["crf", "crf_alpha4", "crf_alpha16", "crf_deeplab", "crf_torch", "default"])
 def test_photo_without_a_tag_is_background(stage: Stage, choice: str) -> None:
     content = read_json(stage.root / "image_labels.json")
     content["labels"]["train_00003"] = []
@@ -153,3 +155,14 @@ def test_a_crf_with_alpha_needs_neither_threshold_nor_saliency(stage: Stage) -> 
     stage("pseudo_masks=crf_alpha4", "pseudo_masks.threshold=auto")
     manifest = read_json(stage.run / "pseudo_masks" / "manifest.json")
     assert manifest["threshold"] is manifest["threshold_curve"] is None
+
+
+def test_in_torch_labels_are_the_same(stage: Stage) -> None:
+    assert stage("pseudo_masks=crf") == (12, 12)
+    expected = {name: mask for name, mask in stage.content().items() if name.endswith(".png")}
+    assert stage("pseudo_masks=crf_torch") == (12, 12)
+    found = {name: mask for name, mask in stage.content().items() if name.endswith(".png")}
+    assert list(found) == list(expected)
+    assert sum(found[name] == mask for name, mask in expected.items()) >= 11
+    config = read_json(stage.run / "pseudo_masks" / "manifest.json")["config"]
+    assert config["crf"] == "torch"

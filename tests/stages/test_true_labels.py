@@ -1,12 +1,20 @@
 """Training on true instance labels: a few dozen scenes are learnt by heart, and real COCO photos go through."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from torch import nn
 
-from eps import evaluate, prepare, train_seg
+from eps import evaluate, predict, prepare, train_seg
 from eps.cli import call
 from eps.data.artifacts import read_json
+from eps.data.datasets import InstanceDataset
+from eps.engine.criteria import instance_losses
+from eps.engine.descent import Losses
 from eps.errors import UserError
 
 SIDE = 96
@@ -33,6 +41,7 @@ OVERFIT = (
 )
 TRUTH = ("experiment=tiny", "segmenter.supervision=truth", "segmenter.warm_start=false")
 YOLACT = ("segmenter.augment.kind=yolact", "segmenter.augment.expand=4", "segmenter.augment.min_side=4")
+Command = Callable[..., tuple[int, str]]
 COCO_TINY = Path(__file__).parents[3] / "shared" / "data" / "coco_tiny"
 
 
@@ -46,6 +55,20 @@ def test_yolacts_augmentation_is_repeatable(dataset: Path, tmp_path: Path) -> No
     assert weights[0] == weights[1]
 
 
+def test_thin_true_objects_are_learnt_from(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pseudo-instances a crop must leave some pixels, of true ones the sides of the box alone decide."""
+    dropped: list[int] = []
+    make = train_seg.InstanceDataset
+
+    def made(**options: Any) -> InstanceDataset:
+        dropped.append(options["min_area"])
+        return make(**options)
+
+    monkeypatch.setattr(train_seg, "InstanceDataset", made)
+    call(train_seg.run, *TRUTH, f"data.root={dataset}", f"run_dir={tmp_path}", "segmenter.steps=1")
+    assert dropped == [1]
+
+
 def test_the_schedule_that_is_trained_goes_by_the_batch(dataset: Path, tmp_path: Path) -> None:
     scaled = ("segmenter.optim.base_batch=8", "segmenter.batch=2", "segmenter.steps=1")
     result = call(train_seg.run, *TRUTH, *scaled, f"data.root={dataset}", f"run_dir={tmp_path}")
@@ -53,10 +76,16 @@ def test_the_schedule_that_is_trained_goes_by_the_batch(dataset: Path, tmp_path:
 
 
 def test_photos_whose_loss_is_not_finite_are_told(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first step throws the weights away, each later one is bad."""
-    settings = (*TRUTH, f"data.root={dataset}", f"run_dir={tmp_path}", "segmenter.optim.lr=1e30", "segmenter.batch=2")
+    """Two steps in a row are bad, and one is allowed."""
+
+    def bad(model: nn.Module, batch: Any, step: int, **options: Any) -> Losses:
+        losses = instance_losses(model, batch, step, **options)
+        return losses._replace(total=losses.total * float("nan")) if step else losses
+
+    monkeypatch.setattr(train_seg, "instance_losses", bad)
+    settings = (*TRUTH, f"data.root={dataset}", f"run_dir={tmp_path}", "segmenter.batch=2")
     with pytest.raises(
         UserError, match=r"not finite at step (\d) \(photos .*\), and 1 steps before were skipped"
     ) as told:
@@ -83,8 +112,8 @@ def test_true_labelled_scenes_are_learnt_by_heart(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not COCO_TINY.is_dir(), reason="the 40 COCO photos of shared/data/coco_tiny are not there")
-def test_coco_photos_with_crowds_go_through(tmp_path: Path) -> None:
-    """`experiment=yolact_coco`, its network and photos made small."""
+def test_coco_photos_with_crowds_go_through(command: Command, tmp_path: Path) -> None:
+    """`experiment=yolact_coco`, its network and photos made small: each step by its command."""
     settings = (
         "experiment=yolact_coco",
         "data=coco",
@@ -101,10 +130,23 @@ def test_coco_photos_with_crowds_go_through(tmp_path: Path) -> None:
         "runtime.workers=0",
         "evaluate.splits=[train,val]",
     )
-    call(prepare.run, *settings)
-    call(train_seg.run, *settings)
-    scores = read_json(call(evaluate.run, *settings).path)["splits"]
+    for verb in (prepare, train_seg, evaluate):
+        code, text = command(verb.main, *settings)
+        assert code == 0, text
+    scores = read_json(tmp_path / "run" / "evaluation" / "segmenter.json")["splits"]
     assert set(scores) == {"train", "val"}
     for split in scores.values():
         figures = split["instances"], split["instances"]["boxes"]
         assert all(one[f"ap_{size}"] is not None for one in figures for size in ("small", "medium", "large"))
+    code, text = command(predict.main, *settings, "format=coco", "segmenter.score_threshold=0")
+    assert code == 0, text
+    truth = COCO(str(COCO_TINY / "instances.json"))
+    found = truth.loadRes(str(tmp_path / "run" / "predictions" / "coco" / "results.json"))
+    assert len({entry["image_id"] for entry in found.anns.values()} & set(truth.getImgIds())) == 4  # of val
+    assert {entry["category_id"] for entry in found.anns.values()} <= set(truth.getCatIds())
+    photo = next(COCO_TINY.rglob("*.jpg"))
+    code, text = command(predict.main, *settings, f"source={photo}", "predict.score_threshold=0")
+    assert code == 0, text
+    drawn = tmp_path / "run" / "predictions" / "picture" / photo.name
+    with Image.open(drawn) as image, Image.open(photo) as original:
+        assert image.size == original.size

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eps import build
+from eps import build_data
 from eps.cli import call, compose
 from eps.data.artifacts import read_json, read_mask, write_mask
 from eps.data.class_names import VOC
@@ -75,6 +75,6 @@ def test_it_is_the_same_as_our_layout(devkit: Path, own: DatasetFolder, tmp_path
     (tmp_path / "image_labels.json").write_text(json.dumps({"classes": VOC, "labels": labels}))
     ids = own.ids("train")
     ours = DatasetFolder.open(tmp_path).fingerprint(ids, with_saliency=True)
-    theirs = build.dataset(compose(*settings(devkit, tmp_path)).data)
+    theirs = build_data.dataset(compose(*settings(devkit, tmp_path)).data)
     assert theirs.ids("train_aug") == ids
     assert theirs.fingerprint(ids, with_saliency=True) == ours

@@ -13,6 +13,7 @@ from PIL import Image
 
 import eps
 from eps import build, evaluate, predict, train_seg
+from eps.checkpoints.yolact import _released_key
 from eps.checkpoints.yolact_specs import SPECS
 from eps.cli import call, compose
 from eps.data.artifacts import read_json
@@ -21,6 +22,7 @@ from eps.data.railroad import CLASSES
 from eps.engine.checkpoint import load_segmenter
 from eps.errors import UserError
 from eps.models.segmenter import Segmenter
+from stages import stage3
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DEFORMABLE = ("trunk.backbone=test_resnet", "trunk.deformable_every=1")
@@ -66,12 +68,57 @@ def test_it_is_evaluated(finished: Path, trained: Path, dataset: Path) -> None:
     assert judged["ignored"] == 0
 
 
+def test_another_model_is_evaluated(
+    finished: Path, trained: Path, dataset: Path, exported: Path, tmp_path: Path
+) -> None:
+    """As the run itself would be, in a file of its own."""
+    judge = ("evaluate=segmenter", *RELEASED)
+    own = read_json(call(evaluate.run, *tiny(dataset, finished, trained, *judge)).path)
+    found = call(evaluate.run, *tiny(dataset, finished, tmp_path, *judge, f"model={trained / 'segmenter'}"))
+    assert found.path == tmp_path / "evaluation" / "model.json"
+    content = read_json(found.path)
+    assert content["splits"] == own["splits"]
+    assert (content["model"], "fingerprint" in content) == (str(trained / "segmenter"), False)
+    with pytest.raises(UserError, match=r"safetensors knows the classes \['train', 'boat'\], the dataset has"):
+        call(evaluate.run, *tiny(dataset, finished, tmp_path, *judge, f"model={exported / 'segmenter'}"))
+
+
+def test_a_file_of_the_released_code_with_a_config_of_ones_own(trained: Path, dataset: Path, tmp_path: Path) -> None:
+    """Under a name of its own, with classes that only its owner knows: what is found is what ours finds."""
+    model, spec = load_segmenter(trained / "segmenter" / "model.safetensors")
+    state = {_released_key(key): tensor for key, tensor in model.state_dict().items()}
+    torch.save(state, tmp_path / "my_cfg_10_2000.pth")
+    names = ",".join(spec.classes)
+    theirs = (f"model={tmp_path / 'my_cfg_10_2000.pth'}", "released=config", f"classes=[{names}]", *RELEASED)
+    ours = (f"model={trained / 'segmenter'}", *RELEASED)
+    limits = ("source=split:val", "format=coco", "predict.frames=2", "segmenter.max_detections=5")
+    results = [
+        call(predict.run, *tiny(dataset, tmp_path, tmp_path / name, *given, *limits)).path
+        for name, given in {"theirs": theirs, "ours": ours}.items()
+    ]
+    for name in ("categories.json", "results.json", "results_bbox.json"):
+        assert read_json(results[0] / name) == read_json(results[1] / name) != []
+    with pytest.raises(UserError, match=r"these are 2 names, .* has \d classes"):
+        call(predict.run, *tiny(dataset, tmp_path, tmp_path / "wrong", *theirs, "classes=[a,b]", *limits))
+
+
 def test_stage_1_can_be_its_start(finished: Path, dataset: Path, tmp_path: Path) -> None:
     """The trunk, whose prototypes are the same; YOLACT's semantic convolution has no counterpart there."""
     overrides = tiny(dataset, finished, tmp_path, "segmenter.design=released", "segmenter.warm_start=true")
     call(train_seg.run, *overrides)
     history = read_json(tmp_path / "segmenter" / "manifest.json")["history"]
     assert [set(terms) for terms in history] == [{"box", "class", "mask", "semantic"}] * 2
+
+
+@pytest.mark.slow
+def test_stage_3_ends_with_an_export_where_asked(own_run: Path, dataset: Path) -> None:
+    settings = ("experiment=tiny", f"data.root={dataset}", f"run_dir={own_run}")
+    call(stage3.run, *settings)
+    assert not (own_run / "export").exists()
+    call(stage3.run, *settings, "format=onnx")
+    exported, ours = eps.load(own_run / "export" / "onnx"), eps.load(own_run / "segmenter")
+    photo = next((dataset / "JPEGImages").iterdir())
+    torch.testing.assert_close(exported.predict(photo).scores, ours.predict(photo).scores, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -133,7 +180,9 @@ def test_training_goes_on_from_a_released_file(
     settings = ("segmenter=yolact_plus_resnet50", "trunk=yolact_plus_resnet50", "segmenter.optim.lr=1e-12")
     overrides = tiny(dataset, finished, tmp_path, *settings, f"segmenter.weights=released:{checkpoint}")
     scales = "segmenter.scales=[[8.0,9.0,10.0],[16.0,18.0,20.0],[24.0,26.0,28.0],[40.0,42.0,44.0],[56.0,58.0,60.0]]"
-    call(train_seg.run, *overrides, scales, "segmenter.steps=1", "segmenter.batch=2", "segmenter.optim.base_batch=0")
+    steps = ("segmenter.steps=800001", "segmenter.start=800000", "segmenter.batch=2", "segmenter.optim.base_batch=0")
+    call(train_seg.run, *overrides, scales, *steps)
+    assert len(read_json(tmp_path / "segmenter" / "manifest.json")["history"]) == 1
     assert f"80 classes became {len(CLASSES)}: maskiou_net" in capsys.readouterr().err
     model, spec = load_segmenter(tmp_path / "segmenter" / "model.safetensors")
     assert spec.classes == CLASSES

@@ -1,4 +1,4 @@
-"""What no run can do with: values of the right type that make no sense, refused by name before anything starts."""
+"""What each value must be like by itself: `RULES`, one table."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from eps.errors import UserError
-from eps.schema import Config, CRFBackend, DataKind, OutputFormat, SegmenterKind, Subject, TrunkHead
+from eps.schema import Config
 
 
 class _Rule(NamedTuple):
@@ -16,114 +16,17 @@ class _Rule(NamedTuple):
     keys: Sequence[str]
 
 
-def validate(cfg: Config) -> None:
-    """Raise `UserError`, one line that names the key, for the first value that makes no sense."""
+def validate_values(cfg: Config) -> None:
+    """Raise `UserError` for the first value that no run can do with."""
     for rule in RULES:
         for key in rule.keys:
             value = attrgetter(key)(cfg)
             if not rule.holds(value):
-                raise UserError(f"{key}={_shown(value)}: {rule.demand}")
-    _validate_splits(cfg)
-    _validate_evaluation(cfg)
-    _validate_prediction(cfg)
-    _validate_data(cfg)
-    _validate_trunk(cfg)
-    _validate_segmenter(cfg)
-    _validate_deeplab(cfg)
+                raise UserError(f"{key}={shown(value)}: {rule.demand}")
 
 
-def _validate_evaluation(cfg: Config) -> None:
-    """Masks of another project come with truth and class names, which nothing else needs."""
-    with_predictions = {"truth": cfg.truth, "classes": cfg.classes, "ids": cfg.ids}
-    for key, value in with_predictions.items():
-        if not cfg.predictions and value not in ("", None):
-            raise UserError(f"{key}={_shown(value)}: goes with predictions=DIR, which is not given")
-        if cfg.predictions and value in ("", None) and key != "ids":
-            raise UserError(f"predictions={cfg.predictions}: give truth=DIR and classes=voc, coco, [a,b,...] or N, too")
-    if cfg.evaluate.thresholds and cfg.evaluate.subject is not Subject.pseudo_masks:
-        raise UserError("evaluate.thresholds: only pseudo-masks have maps to threshold; leave out evaluate=segmenter")
-
-
-def _validate_prediction(cfg: Config) -> None:
-    semantic = (OutputFormat.auto, OutputFormat.png, OutputFormat.voc)
-    written = (OutputFormat.onnx, OutputFormat.torch)  # by export, which no CRF concerns
-    if cfg.format not in (*semantic, *written) and cfg.predict.crf is not CRFBackend.none:
-        raise UserError(
-            f"predict.crf refines semantic masks, format={cfg.format} shows instances: leave one of them out"
-        )
-
-
-def _validate_splits(cfg: Config) -> None:
-    """The embedded benchmark is generated: every split that is asked for must have a size."""
-    if cfg.data.kind is not DataKind.railroad:
-        return
-    if cfg.data.size < 32:
-        raise UserError(f"data.size={cfg.data.size}: the scenes of data=railroad need a side of 32 pixels or more")
-    asked = {
-        "data.train": [cfg.data.train],
-        "data.scored": [cfg.data.scored],
-        "data.val": [cfg.data.val],
-        "data.also": cfg.data.also,
-        "evaluate.splits": cfg.evaluate.splits,
-        "saliency.splits": cfg.saliency.splits,
-    }
-    for key, splits in asked.items():
-        for split in splits:
-            if split not in cfg.data.sizes:
-                known = ", ".join(cfg.data.sizes)
-                raise UserError(f"{key}: data.sizes has no split {split!r}; choose one of {known}, or give it a size")
-
-
-def _validate_data(cfg: Config) -> None:
-    """What one kind of dataset alone can do with is left alone elsewhere."""
-    node = cfg.data
-    for key, idle, kinds in (
-        ("classes", [], [DataKind.photos]),
-        ("val_share", 0, [DataKind.photos, DataKind.coco]),
-        ("difficult", True, [DataKind.voc12]),
-        ("download", False, [DataKind.voc12]),
-    ):
-        if node.kind not in kinds and getattr(node, key) != idle:
-            names = " or ".join(f"data={kind}" for kind in kinds)
-            raise UserError(f"data.{key}={_shown(getattr(node, key))}: only {names} has use for it")
-
-
-def _validate_trunk(cfg: Config) -> None:
-    """A pyramid and a prototype head have sizes, and stand on features at strides 4 to 32."""
-    node = cfg.trunk
-    if node.head is TrunkHead.identity:
-        return
-    if node.output_stride != 32:
-        raise UserError(f"trunk.output_stride={node.output_stride}: trunk.head=prototypes needs 32")
-    for key in ("fpn_channels", "head_channels", "prototypes"):
-        if getattr(node, key) < 1:
-            raise UserError(f"trunk.{key}={getattr(node, key)}: trunk.head=prototypes needs 1 or more")
-
-
-def _validate_segmenter(cfg: Config) -> None:
-    """A segmenter goes on from one thing."""
-    node = cfg.segmenter
-    if node.weights != "none" and node.warm_start:
-        raise UserError(
-            f"segmenter.weights={node.weights}: they would replace stage 1's; set segmenter.warm_start=false"
-        )
-    if node.weights != "none" and node.kind is not SegmenterKind.yolact:
-        raise UserError(
-            f"segmenter.weights={node.weights}: only YOLACT has released weights; see segmenter.deeplab.weights"
-        )
-
-
-def _validate_deeplab(cfg: Config) -> None:
-    node = cfg.segmenter
-    if node.kind is not SegmenterKind.deeplab:
-        return
-    if node.warm_start:
-        raise UserError("segmenter.warm_start=True: DeepLab shares no trunk with stage 1; set it to false")
-    if node.batch == 1 and not node.deeplab.frozen_norm:
-        raise UserError("segmenter.batch=1: batch norms need 2 photos or more, or segmenter.deeplab.frozen_norm=true")
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as it is typed on a command line."""
     return str(value).replace(" ", "")
 
 
@@ -199,6 +102,7 @@ RULES = (
             *_both(["predict"], "top_k", "batch"),
             "segmenter.augment.expand",
             "saliency.batch",
+            "runtime.accumulate",
         ],
     ),
     _Rule("must be between 0 and 4294967295", lambda seed: 0 <= seed < 2**32, ["seed"]),
@@ -211,21 +115,23 @@ RULES = (
             "classifier.tag_weight",
             "pseudo_masks.min_area",
             "evaluate.boundary_tolerance",
-            *_both(_OPTIMS, "weight_decay", "bias_scale", "last_scale", "power", "warmup", "clip"),
+            *_both(_OPTIMS, "weight_decay", "bias_scale", "last_scale", "backbone_scale", "power", "warmup", "clip"),
             *_both(_OPTIMS, "base_batch"),
             "segmenter.augment.min_side",
+            "segmenter.start",
             *_both(["segmenter"], "box_weight", "class_weight", "mask_weight", "semantic_weight", "mask_iou_weight"),
-            *_both(["runtime"], "workers", "threads", "checkpoint_every", "max_bad_steps"),
+            *_both(["runtime"], "workers", "threads", "batch", "checkpoint_every", "max_bad_steps"),
             *_both(_CRFS, "gaussian_compat", "bilateral_compat"),
             *_both(["predict"], "frames", "instance", "benchmark"),
+            "evaluate.photos",
         ],
     ),
     _Rule(
         "must be more than 0",
         lambda value: value > 0,
         [
-            *_both(_OPTIMS, "lr"),
-            "classifier.pooling_floor",
+            *_both(_OPTIMS, "lr", "drop_factor"),
+            *_both(["classifier"], "pooling_floor", "initial_scale"),
             "pseudo_masks.crf_alpha",
             *_both(_CRFS, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
         ],
@@ -290,12 +196,15 @@ RULES = (
         _are_anchor_scales,
         ["segmenter.scales"],
     ),
-    _Rule("must be 0 or more, and less than 1", lambda value: 0 <= value < 1, ["data.val_share"]),
+    _Rule("must be 0 or more, and less than 1", lambda value: 0 <= value < 1, ["data.val_share", "convert.val_share"]),
     _Rule(
         "must be names, each of them once",
         lambda names: all(names) and len(set(names)) == len(names),
-        ["data.classes", "predict.classes"],
+        ["data.classes", "predict.classes", "convert.classes"],
     ),
-    _Rule("must not be empty", bool, ["data.tags", "data.saliency", "data.truth", "data.index"]),
+    _Rule("must be some of them, each once", lambda shown: len(set(shown)) == len(shown) > 0, ["predict.draw"]),
+    _Rule("must not be empty", bool, ["data.tags", "data.saliency", "data.truth", "data.index", "convert.out"]),
+    _Rule("must be 0 or more, or -1", lambda value: value >= 0 or value == -1, ["runtime.memory_limit"]),
+    _Rule("must be raise or skip", lambda value: value in ("raise", "skip"), ["data.on_error"]),
     _Rule("every size must be 1 or more", lambda sizes: all(size >= 1 for size in sizes.values()), ["data.sizes"]),
 )

@@ -1,0 +1,218 @@
+"""Pseudo-mask generation: photos on disk to masks on disk; `python -m benchmarks.pseudo_masks`.
+
+The plain form takes one photo after the other: decode, every scale in float32 with its norms, contiguous, maps of every
+class enlarged and merged over scales and flips, threshold, PNG. Ours is what `eps.pseudo_masks` does for its maps
+(`QuickClassifier` in the form of `--precision`, `localize_together`): photos are decoded ahead, PNGs written meanwhile.
+The agreement is the share of equal pixels.
+
+Weights are random, of the default classifier (`--backbone tf_efficientnet_lite0`) or of EPS's WideResNet-38
+(`--backbone resnet38`), on blobs of noise; or those of `--model`, with `--folder` photos and the classes that it sees
+first as their tags. Only trained weights tell how much 16 bits change: random ones are sure of nothing. On a GPU
+`--json` also says which share of the device's time convolutions take (`profile`).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.harness import OURS, PLAIN, Call, Comparison, arguments, interleave, prepare, show
+from eps.data.artifacts import read_mask, write_mask
+from eps.engine.checkpoint import load_classifier
+from eps.engine.forms import Form, QuickClassifier
+from eps.engine.inference import as_tensor, localize_together
+from eps.engine.overlap import ahead
+from eps.models.classifier import Classifier
+from eps.models.spec import ClassifierSpec, TrunkSpec, build_classifier
+from eps.nn.backbone import RESNET38
+from eps.ops.localization import localization_maps, normalize_maps
+from eps.ops.pseudo_labels import label_map
+
+THRESHOLD = 0.4
+
+
+class Scene(NamedTuple):
+    photos: list[Path]
+    tags: Tensor
+    """(photos, classes), of each photo one or two."""
+    scales: list[float]
+    device: torch.device
+
+
+def main() -> None:
+    """Compare and print."""
+    options = _options()
+    device = prepare(options)
+    with tempfile.TemporaryDirectory() as folder:
+        scene = _scene(options, Path(folder), device)
+        if options.model:
+            model = load_classifier(Path(options.model) / "model.safetensors")[0].to(device).eval()
+            scene = scene._replace(tags=torch.stack([_seen(model, path, device) for path in scene.photos]))
+        else:
+            model = _classifier(options, scene).to(device)
+        quick = QuickClassifier(model, Form(options.precision, options.compile))
+        calls: dict[str, Call] = {
+            PLAIN: lambda: plain(model, scene, Path(folder) / PLAIN),
+            OURS: lambda: ours(quick, scene, Path(folder) / OURS, batch=options.batch),
+        }
+        for call in calls.values():
+            call()
+        agreement = _agreement(Path(folder), scene)
+        times = interleave(calls, rounds=options.rounds, warmup=options.warmup, device=device)
+        share = convolution_share(calls[OURS]) if device.type == "cuda" else None
+    each = {name: float(np.median(some)) / len(scene.photos) for name, some in times.items()}
+    names = ("backbone", "model", "photos", "photo", "classes", "scales", "batch", "precision", "compile")
+    found = Comparison(
+        benchmark="pseudo_masks",
+        times=times,
+        agreement=agreement,
+        device=device,
+        settings={name: getattr(options, name) for name in names},
+        more={"ms_per_photo": each, "profile": {"convolution_share": share}},
+    )
+    notes = [f"{name}: {value:.1f} ms a photo" for name, value in each.items()]
+    notes += [] if share is None else [f"convolutions: {100 * share:.1f} % of the device's time"]
+    show(found, as_json=options.json, notes=notes)
+
+
+@torch.inference_mode()
+def plain(model: Classifier, scene: Scene, target: Path) -> None:
+    """One photo, one scale after the other, every class."""
+    for path, tags in zip(scene.photos, scene.tags, strict=True):
+        photo = Image.open(path).convert("RGB")
+        size = (photo.height, photo.width)
+        total = torch.zeros(len(tags), *size, device=scene.device)
+        for scale in scene.scales:
+            resized = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC)
+            image = as_tensor(resized)[None].to(scene.device)
+            for view in (image, image.flip(-1)):
+                maps = localization_maps(model(model.normalize(view)).maps, background=True, size=size)[0]
+                total += maps if view is image else maps.flip(-1)
+        _write(target / f"{path.stem}.png", normalize_maps(total, tags.to(scene.device)).cpu())
+
+
+def ours(model: QuickClassifier, scene: Scene, target: Path, *, batch: int) -> None:
+    """As `eps.stored_maps` puts it together: reading, the network and writing overlap."""
+
+    def opened() -> Iterator[tuple[list[Path], list[Image.Image], list[Tensor]]]:
+        for start in range(0, len(scene.photos), batch):
+            paths = scene.photos[start : start + batch]
+            yield paths, [Image.open(path).convert("RGB") for path in paths], list(scene.tags[start : start + batch])
+
+    def localized() -> Iterator[tuple[Path, Tensor]]:
+        for paths, images, tags in ahead(opened()):
+            maps = localize_together(model, images, tags, scales=scene.scales, flip=True, device=scene.device)
+            yield from zip(paths, (one.cpu() for one in maps), strict=True)
+
+    for path, scores in ahead(localized(), depth=1):
+        _write(target / f"{path.stem}.png", scores)
+
+
+def convolution_share(call: Callable[[], object]) -> float:
+    """Of the time that kernels take on the GPU, by their names."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        call()
+        torch.cuda.synchronize()
+    times = {event.key: event.self_device_time_total for event in profiler.key_averages()}
+    words = ("conv", "gemm", "implicit", "xmma", "cutlass", "winograd", "wgrad", "fprop")
+    taken = sum(time for name, time in times.items() if any(word in name.lower() for word in words))
+    return taken / max(sum(times.values()), 1)
+
+
+def _write(path: Path, scores: Tensor) -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_mask(path, label_map(scores, threshold=THRESHOLD, ignore_band=0.0).numpy())
+
+
+def _agreement(folder: Path, scene: Scene) -> float:
+    equal = [
+        (read_mask(folder / PLAIN / f"{path.stem}.png") == read_mask(folder / OURS / f"{path.stem}.png")).mean()
+        for path in scene.photos
+    ]
+    return float(np.mean(equal))
+
+
+@torch.inference_mode()
+def _seen(model: Classifier, path: Path, device: torch.device) -> Tensor:
+    """The class that has the largest share of a photo, as its tag."""
+    photo = as_tensor(Image.open(path))[None].to(device)
+    shares = model.localization(model.normalize(photo))[0].mean(dim=(1, 2))
+    return torch.arange(len(shares)) == int(shares.argmax())
+
+
+def _scene(options: argparse.Namespace, folder: Path, device: torch.device) -> Scene:
+    """Photos of a folder, those of one size; or blobs of many scales with one or two tags each."""
+    if options.folder:
+        files = sorted(path for path in Path(options.folder).iterdir() if path.suffix.lower() in (".jpg", ".png"))
+        same = [path for path in files if Image.open(path).size == Image.open(files[0]).size]
+        return Scene(same[: options.photos], torch.zeros(0), options.scales, device)
+    height, width = options.photo
+    sides = (3, 8, 24, 96)
+    photos = []
+    for number in range(options.photos):
+        noise = [F.interpolate(torch.randn(1, 3, s, s), size=(height, width), mode="bicubic")[0] for s in sides]
+        pixels = (torch.stack(noise).sum(dim=0) * 40 + 128).clamp(0, 255).to(torch.uint8)
+        photos.append(folder / f"{number:04}.jpg")
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(photos[-1], quality=92)
+    tags = torch.zeros(options.photos, options.classes, dtype=torch.bool)
+    tags.scatter_(1, torch.randint(options.classes, (options.photos, 2)), True)
+    return Scene(photos, tags, options.scales, device)
+
+
+@torch.no_grad()
+def _classifier(options: argparse.Namespace, scene: Scene) -> Classifier:
+    """Random weights, batch norms and maps fitted to the first photo: as if trained, nothing vanishes or explodes."""
+    wide = options.backbone == RESNET38
+    trunk = TrunkSpec(
+        backbone=options.backbone,
+        frozen_norm=True,
+        output_stride=8 if wide else 32,
+        head="identity" if wide else "prototypes",
+        fpn_channels=0 if wide else 64,
+        head_channels=0 if wide else 64,
+        head_depth=0 if wide else 1,
+        prototypes=0 if wide else 64,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
+    names = tuple(f"class {number}" for number in range(options.classes))
+    model = build_classifier(ClassifierSpec(trunk=trunk, classes=names, background=True))
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        norm.momentum = 1.0
+        norm.train()
+    images = model.normalize(as_tensor(Image.open(scene.photos[0]))[None])
+    model(images)
+    maps: Tensor = model.eval()(images).maps
+    model.coefficients.mul_(2 / max(float(maps.std()), 1e-6))
+    return model
+
+
+def _options() -> argparse.Namespace:
+    parser = arguments(__doc__, rounds=5)
+    parser.set_defaults(warmup=1)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--model", help="the folder of a trained classifier in place of random weights")
+    parser.add_argument("--folder", help="of photos, in place of noise; goes with --model")
+    parser.add_argument("--photos", type=int, default=8)
+    parser.add_argument("--photo", type=int, nargs=2, default=[375, 500], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.5, 1.0, 1.5, 2.0])
+    parser.add_argument("--batch", type=int, default=1, help="photos that ours takes together (a GPU: 8 or more)")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="bf16")
+    parser.add_argument("--compile", action="store_true", help="ours through torch.compile")
+    options = parser.parse_args()
+    if bool(options.model) != bool(options.folder):
+        parser.error("--model and --folder go together")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Annotations as people's tools write them (labelme, VOC's XML), and their conversion to COCO's format."""

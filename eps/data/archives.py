@@ -1,0 +1,34 @@
+"""Datasets that come as archives: checked by hash, and nothing of them lands anywhere but in its place."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+from torchvision.datasets.utils import download_url
+
+from eps.data.atomic import replaced_folder
+
+
+def fetch_folder(url: str, target: Path, *, md5: str, below: str) -> None:
+    """Download a tar beside `target`, unless it lies there already, and unpack what it holds `below` as that folder.
+
+    Raises `OSError` or `RuntimeError` where it cannot be had or has another hash, and what `unpack` does.
+    """
+    archive = target.parent / Path(url).name
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    download_url(url, str(archive.parent), archive.name, md5)
+    unpack(archive, target, below=below)
+
+
+def unpack(archive: Path, target: Path, *, below: str) -> None:
+    """Unpack what a tar holds `below` one of its folders as `target`, whole or not at all.
+
+    Raises `tarfile.TarError` for a broken one, and for members that lead elsewhere, by their path or by a link, or that
+    are devices; `OSError` where it has no such folder.
+    """
+    with tarfile.open(archive) as tar, replaced_folder(target) as temporary:
+        whole = temporary / ".whole"
+        tar.extractall(whole, filter="data")
+        for found in (whole / below).iterdir():
+            found.rename(temporary / found.name)
+        shutil.rmtree(whole)

@@ -1,0 +1,126 @@
+"""Stage 3: `segmenter`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from eps.schema.training import AugmentConfig, OptimConfig
+
+
+class Supervision(StrEnum):
+    pseudo = "pseudo"
+    """Pseudo-masks of stage 2."""
+    truth = "truth"
+    """True masks: the upper bound."""
+
+
+class SegmenterKind(StrEnum):
+    yolact = "yolact"
+    """Instances and a semantic map, on stage 1's prototype head."""
+    deeplab = "deeplab"
+    """A semantic map alone, as in EPS's paper: reads `deeplab`, no key about trunk, anchors or instances."""
+
+
+class ReleasedNetwork(StrEnum):
+    auto = "auto"
+    """What the file's name says: <model>_<epoch>_<iteration>.pth."""
+    config = "config"
+    """What `segmenter` and `trunk` describe: a released network with another image_size, scales or backbone."""
+    yolact_base = "yolact_base"
+    yolact_resnet50 = "yolact_resnet50"
+    yolact_darknet53 = "yolact_darknet53"
+    yolact_im400 = "yolact_im400"
+    yolact_im700 = "yolact_im700"
+    yolact_resnet50_pascal = "yolact_resnet50_pascal"
+    yolact_plus_base = "yolact_plus_base"
+    yolact_plus_resnet50 = "yolact_plus_resnet50"
+
+
+class SegmenterDesign(StrEnum):
+    shared = "shared"
+    """Ours: semantic maps are combinations of stage 1's planes, the box head normalises the levels it trained."""
+    released = "released"
+    """YOLACT's own: semantic maps are a convolution of P3, nothing is normalised, new layers start by Xavier's rule."""
+
+
+class ResNet(StrEnum):
+    resnet50 = "resnet50"
+    resnet101 = "resnet101"
+
+
+class AugmentKind(StrEnum):
+    crop = "crop"
+    """Random size, flip, colour jitter, crop."""
+    yolact = "yolact"
+    """YOLACT's: colour jitter, expansion, sampled crop, flip, and all of what is left resized to `image_size`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class InstanceAugmentConfig(AugmentConfig):
+    kind: AugmentKind
+    """With yolact, `crop` and `long_side` are not used; each jitter, and the expansion, happens half the time."""
+    expand: float
+    """Of kind yolact: photos are put on a canvas of the mean colour, up to so many times as large."""
+    crop_overlap: bool
+    """Of kind yolact: a crop must overlap an object by the IoU that was drawn for it (SSD). In the released code this
+    test never rejects, and its author found that repairing it halves the AP."""
+    min_side: float
+    """Instances whose box is narrower or lower than so many pixels of the augmented photo are dropped."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DeepLabConfig:
+    backbone: ResNet
+    weights: str
+    """Of the backbone: imagenet | file:PATH | none"""
+    frozen_norm: bool
+    """Keep batch norms at their stored statistics, the backbone's at their scales too: for batches of few photos."""
+    scale: list[float]
+    """Smallest and largest size of a training photo as a multiple of its own, in place of `augment.long_side`."""
+    test_scales: list[float]
+    """Sizes of a photo that its semantic map is averaged over, as multiples of its own."""
+    test_flip: bool
+    """Average over the photo's mirror image, too."""
+
+
+@dataclass(kw_only=True, slots=True)
+class SegmenterConfig:
+    kind: SegmenterKind
+    supervision: Supervision
+    warm_start: bool
+    """Start trunk and class coefficients from stage 1's."""
+    weights: str
+    """What training goes on from: none, or released:<model>_<epoch>_<iteration>.pth, whose classes are adapted."""
+    start: int
+    """Steps that these weights have behind them: the schedule goes on from there, and so many fewer are made."""
+    design: SegmenterDesign
+    image_size: list[int]
+    """Height and width that photos are resized to."""
+    antialias: bool
+    """Photos that shrink to `image_size` are smoothed on the way: in prediction, and in training by
+    `augment.kind=yolact`. The released YOLACT was trained without."""
+    scales: list[list[float]]
+    """Anchor scales in pixels, one list a level from P3."""
+    ratios: list[float]
+    square_anchors: bool
+    """Anchors as high as they are wide, whatever their ratio (the released YOLACT models of v1)."""
+    mask_iou: bool
+    """With YOLACT++'s net that rates masks."""
+    paste: float
+    """Probability that a training photo is given instances of another photo."""
+    box_weight: float
+    class_weight: float
+    mask_weight: float
+    semantic_weight: float
+    mask_iou_weight: float
+    masks_per_image: int
+    """So many anchors of a photo, drawn at random, learn masks."""
+    steps: int
+    batch: int
+    optim: OptimConfig
+    augment: InstanceAugmentConfig
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+    cross_class: bool
+    """Whether a box suppresses those of other classes too; at most 200 detections, and at most `max_detections`."""
+    deeplab: DeepLabConfig

@@ -1,0 +1,71 @@
+"""Pseudo-masks of photos that no folder holds: what `pseudo_masks` does with `source=shards:PATTERN`."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from eps import build
+from eps.data.artifacts import file_hash, fingerprint_of
+from eps.data.index import files_signature
+from eps.data.manifest import recorded
+from eps.data.shards import shard_paths
+from eps.engine.checkpoint import load_classifier
+from eps.engine.forms import QuickClassifier
+from eps.engine.inference import localize
+from eps.engine.progress import announce
+from eps.engine.shard_labels import label_shards
+from eps.errors import UserError
+from eps.schema import Config, Result
+from eps.schema.pseudo_masks import SaliencyUse
+from eps.schema.runtime import Precision
+
+SHARDS = "shards:"
+Labels = Callable[[Callable[[], Image.Image], Float[Tensor, "c H W"], float | None], UInt8[Tensor, "H W"]]
+"""From a photo, its localization maps and the threshold, if one is needed, to its mask."""
+
+
+def is_over_shards(cfg: Config) -> bool:
+    """Whether photos come from shards in place of the dataset."""
+    return cfg.source.startswith(SHARDS)
+
+
+def label_shards_of(cfg: Config, *, threshold: float | str | None, labels: Labels) -> Result:
+    """Label every shard that has no masks yet, and score them by agreement with the tags.
+
+    Raises `UserError` for what would need saliency maps, and, once all others are done, for shards that have failed.
+    """
+    if isinstance(threshold, str):
+        chosen = recorded(cfg.input("pseudo_masks")).get("threshold")
+        hint = f" (of this run's pseudo_masks: {chosen})" if chosen else ""
+        raise UserError(f"pseudo_masks.threshold={threshold}: shards have no saliency maps; set a number{hint}")
+    node = cfg.pseudo_masks
+    if node.saliency is not SaliencyUse.none:
+        raise UserError(f"pseudo_masks.saliency={node.saliency}: shards have no saliency maps; set it to none")
+    weights = build.trained(cfg, "classifier")
+    model, spec = load_classifier(weights)
+    device = build.accelerator(cfg).device
+    quick = QuickClassifier(model.to(device), build.inference_form(cfg))
+
+    def label(photo: Image.Image, tags: Bool[np.ndarray, " c"]) -> UInt8[Tensor, "H W"]:
+        scores = localize(quick, photo, torch.from_numpy(tags).to(device), scales=node.scales, flip=node.flip)
+        return labels(lambda: photo, scores.cpu().half().float(), threshold)  # as precise as maps that are stored
+
+    precision = [] if cfg.runtime.precision is Precision.fp32 else [cfg.runtime.precision.value]
+    made_by = fingerprint_of(node, *precision, file_hash(weights))
+    target = cfg.output("pseudo_masks_shards")
+    done = label_shards(
+        shard_paths(cfg.source.removeprefix(SHARDS)),
+        target,
+        label,
+        classes=spec.classes,
+        fingerprint=lambda shard: files_signature([shard], made_by),
+        skip_faults=cfg.data.on_error == "skip",
+    )
+    if done.failed:
+        raise UserError(f"{len(done.failed)} shards failed: {done.failed[0]}; the same command tries them again")
+    announce(target, done.score, fresh=True)
+    return Result(score=done.score, path=target)

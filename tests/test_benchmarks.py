@@ -1,0 +1,63 @@
+"""What all benchmarks share; what they measure is no matter of tests."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from benchmarks.harness import OURS, PLAIN, Comparison, arguments, bandwidth, extra_memory, interleave, machine, show
+
+CPU = torch.device("cpu")
+
+
+def test_ways_take_turns_and_warming_up_does_not_count() -> None:
+    order: list[str] = []
+
+    def way(name: str) -> Callable[[], None]:
+        return lambda: order.append(name)
+
+    times = interleave({name: way(name) for name in "abc"}, rounds=2, warmup=1, device=CPU)
+    assert "".join(order) == "abc" + "bca" + "cab"
+    assert {name: len(some) for name, some in times.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+@pytest.fixture
+def found() -> Comparison:
+    times = {PLAIN: [40.0, 60.0, 80.0], "peer": [30.0, 30.0, 30.0], OURS: [10.0, 20.0, 20.0]}
+    return Comparison(
+        benchmark="something", times=times, agreement=0.75, device=CPU, settings={"size": 3}, more={"limit_ms": 0.5}
+    )
+
+
+def test_the_summary(found: Comparison) -> None:
+    summary = found.summary()
+    assert (summary["benchmark"], summary["ratio"], summary["agreement"]) == ("something", 3.0, 0.75)
+    assert summary["medians"] == {PLAIN: 60.0, "peer": 30.0, OURS: 20.0}
+    assert summary["quartiles"]["plain"] == [50.0, 70.0]
+    assert summary["ratio_quartiles"] == [3.5, 4.0]  # of 4, 3 and 4
+    assert (summary["rounds"], summary["settings"], summary["limit_ms"]) == (3, {"size": 3}, 0.5)
+    assert summary["machine"]["torch"] == torch.__version__
+
+
+def test_the_last_line_is_one_json_object(found: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
+    show(found, as_json=True, notes=["a note"])
+    *shown, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last) == json.loads(json.dumps(found.summary()))
+    assert any("a note" in line for line in shown)
+    show(found, as_json=False)
+    assert "{" not in capsys.readouterr().out
+
+
+def test_memory_of_a_call_has_its_result_in_it() -> None:
+    kept = []
+    needed = extra_memory(lambda: kept.append(torch.ones(2**26, dtype=torch.uint8)), CPU)
+    assert 0.9 * 2**26 < needed < 1.5 * 2**26
+
+
+def test_settings_and_machine() -> None:
+    options = arguments("What it is.\n\nMore.").parse_args([])
+    assert (options.threads, options.json, options.device) == (2, False, "auto")
+    assert machine(CPU).gpu is None
+    assert machine(CPU).cores >= 1
+    assert bandwidth(CPU, size=2**20, rounds=1) > 0
