@@ -156,7 +156,7 @@ def test_scales_and_flips_at_test_time_are_the_predictors(trained: Path, dataset
     both = probabilities("segmenter.deeplab.test_scales=[0.5,1.5]", "segmenter.deeplab.test_flip=true")
     model, spec = load_segmenter(trained / "segmenter" / "model.safetensors")
     expected = Predictor(model=model, spec=spec, device=torch.device("cpu"), scales=[0.5, 1.5], flip=True)
-    assert torch.equal(both, expected.probabilities(photo))
+    assert torch.allclose(both, expected.probabilities(photo), atol=1e-6)  # whose batch norms are not folded
     assert not torch.allclose(single, both, atol=1e-5)
 
 

@@ -345,7 +345,7 @@ def test_stored_scores_are_used_again(
     call(pseudo_masks.run, *tiny(dataset, own_run, "pseudo_masks.threshold=0.3"))
     expected = {path.name: path.read_bytes() for path in (own_run / "pseudo_masks" / "masks").iterdir()}
     call(pseudo_masks.run, *tiny(dataset, own_run, "pseudo_masks.save_scores=true"))
-    monkeypatch.setattr(pseudo_masks, "localize", refuse)
+    monkeypatch.setattr("eps.stored_maps.localize_together", refuse)
     call(pseudo_masks.run, *tiny(dataset, own_run, "pseudo_masks.threshold=0.3"))
     assert {path.name: path.read_bytes() for path in (own_run / "pseudo_masks" / "masks").iterdir()} == expected
     assert not (own_run / "pseudo_masks" / "scores").exists()
