@@ -273,6 +273,7 @@ def test_cfg_job_prints_the_config(command: Command, capfd: pytest.CaptureFixtur
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_module_runs_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "verb.py").write_text(
         '"""Does nothing."""\n'

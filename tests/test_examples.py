@@ -19,6 +19,8 @@ from PIL import Image
 import eps
 from eps.engine.predictor import Predictor
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LEAST = 0.9
 """Only what scores more is compared: the best twenty or so."""

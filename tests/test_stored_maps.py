@@ -19,6 +19,8 @@ from eps.models.classifier import Classifier
 from eps.schema import Config
 from eps.stored_maps import score_files, write_missing_scores
 
+pytestmark = pytest.mark.slow
+
 IDS = [f"photo {number}" for number in range(6)]
 SIZES = [(40, 30), (30, 40), (40, 30), (33, 47), (40, 30), (30, 40)]
 

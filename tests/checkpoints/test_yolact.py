@@ -21,6 +21,8 @@ from eps.errors import UserError
 from eps.models.spec import build_segmenter
 from eps.schema.segmenter import ReleasedNetwork
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = ("yolact_resnet50", "yolact_base", "yolact_darknet53", "yolact_plus_resnet50")
 LAYOUTS = {name: name for name in (*RECORDED, "yolact_plus_base", "yolact_resnet50_pascal")} | {
@@ -53,7 +55,6 @@ def total(tensor: torch.Tensor) -> float:
     return tensor.double().sum().item()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 @torch.inference_mode()
 def test_outputs_are_the_released_ones(name: str, fill: Fill) -> None:
@@ -104,10 +105,7 @@ def test_sizes(name: str, size: int, anchors: int, side: int) -> None:
     assert output.proto.shape == (1, side, side, 32)
 
 
-SLOW = ("yolact_base", "yolact_im400", "yolact_im700", "yolact_plus_base")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SPECS])
+@pytest.mark.parametrize("name", SPECS)
 def test_key_layout(name: str) -> None:
     """Every tensor of the layout finds its place, and none is left without."""
     model = load_released(name, zeros(name))

@@ -14,6 +14,8 @@ from eps.data.artifacts import read_json, write_json
 from eps.data.sampling import sample
 from eps.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 NAMES = ("cow", "train", "boat")
 SQUARES = {"cow": (4, 4), "train": (34, 6), "boat": (20, 36)}

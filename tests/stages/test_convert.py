@@ -17,6 +17,8 @@ from eps.cli import call
 from eps.data.artifacts import read_json, write_mask
 from eps.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., tuple[int, str]]
 WIDTH, HEIGHT = 48, 40
 SMALL = ("experiment=tiny", "segmenter.warm_start=false", "segmenter.supervision=truth", "classifier=cam")

@@ -24,6 +24,8 @@ from eps.errors import UserError
 from eps.models.segmenter import Segmenter
 from stages import stage3
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 DEFORMABLE = ("trunk.backbone=test_resnet", "trunk.deformable_every=1")
 RELEASED = ("segmenter.design=released", "segmenter.mask_iou=true", "trunk.finest_stride=8", *DEFORMABLE)
@@ -110,7 +112,6 @@ def test_stage_1_can_be_its_start(finished: Path, dataset: Path, tmp_path: Path)
     assert [set(terms) for terms in history] == [{"box", "class", "mask", "semantic"}] * 2
 
 
-@pytest.mark.slow
 def test_stage_3_ends_with_an_export_where_asked(own_run: Path, dataset: Path) -> None:
     settings = ("experiment=tiny", f"data.root={dataset}", f"run_dir={own_run}")
     call(stage3.run, *settings)
@@ -146,7 +147,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, fill: Fill) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_a_released_file_predicts(checkpoint: Path) -> None:
     predictor = eps.load(checkpoint)
     assert predictor.classes == COCO
@@ -159,7 +159,6 @@ def test_a_released_file_predicts(checkpoint: Path) -> None:
     torch.testing.assert_close(predictor.model.normalize(pixels / 255), (pixels - mean) / std, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_released_file_goes_through_the_verbs(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -172,7 +171,6 @@ def test_a_released_file_goes_through_the_verbs(dataset: Path, checkpoint: Path,
     assert (names[0], names[-1]) == ({"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"})
 
 
-@pytest.mark.slow
 def test_training_goes_on_from_a_released_file(
     finished: Path, dataset: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +191,6 @@ def test_training_goes_on_from_a_released_file(
     assert all(torch.allclose(new[key], old[key], atol=1e-4) for key in same)
 
 
-@pytest.mark.slow
 def test_a_released_file_of_another_network_is_refused(finished: Path, dataset: Path, checkpoint: Path) -> None:
     overrides = tiny(dataset, finished, finished, f"segmenter.weights=released:{checkpoint}", "name=x")
     with pytest.raises(UserError, match=r"segmenter=yolact_plus_resnet50\) does not fit"):
