@@ -20,10 +20,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from benchmarks.harness import OURS, PLAIN, Call, Comparison, arguments, interleave, prepare, show
+from benchmarks.stand_ins import fit_norms, noise, photos_in
+from eps.checkpoints.eps_resnet38 import TRUNK as RELEASED_TRUNK
 from eps.data.artifacts import read_mask, write_mask
 from eps.engine.checkpoint import load_classifier
 from eps.engine.forms import Form, QuickClassifier
@@ -32,6 +33,7 @@ from eps.engine.overlap import ahead
 from eps.models.classifier import Classifier
 from eps.models.spec import ClassifierSpec, TrunkSpec, build_classifier
 from eps.nn.backbone import RESNET38
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 from eps.ops.localization import localization_maps, normalize_maps
 from eps.ops.pseudo_labels import label_map
 
@@ -150,17 +152,12 @@ def _seen(model: Classifier, path: Path, device: torch.device) -> Tensor:
 def _scene(options: argparse.Namespace, folder: Path, device: torch.device) -> Scene:
     """Photos of a folder, those of one size; or blobs of many scales with one or two tags each."""
     if options.folder:
-        files = sorted(path for path in Path(options.folder).iterdir() if path.suffix.lower() in (".jpg", ".png"))
+        files = photos_in(options.folder)
         same = [path for path in files if Image.open(path).size == Image.open(files[0]).size]
         return Scene(same[: options.photos], torch.zeros(0), options.scales, device)
-    height, width = options.photo
-    sides = (3, 8, 24, 96)
-    photos = []
-    for number in range(options.photos):
-        noise = [F.interpolate(torch.randn(1, 3, s, s), size=(height, width), mode="bicubic")[0] for s in sides]
-        pixels = (torch.stack(noise).sum(dim=0) * 40 + 128).clamp(0, 255).to(torch.uint8)
-        photos.append(folder / f"{number:04}.jpg")
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(photos[-1], quality=92)
+    photos = [folder / f"{number:04}.jpg" for number in range(options.photos)]
+    for path in photos:
+        noise(options.photo, sides=(3, 8, 24, 96)).save(path, quality=92)
     tags = torch.zeros(options.photos, options.classes, dtype=torch.bool)
     tags.scatter_(1, torch.randint(options.classes, (options.photos, 2)), True)
     return Scene(photos, tags, options.scales, device)
@@ -168,29 +165,23 @@ def _scene(options: argparse.Namespace, folder: Path, device: torch.device) -> S
 
 @torch.no_grad()
 def _classifier(options: argparse.Namespace, scene: Scene) -> Classifier:
-    """Random weights, batch norms and maps fitted to the first photo: as if trained, nothing vanishes or explodes."""
-    wide = options.backbone == RESNET38
-    trunk = TrunkSpec(
+    """Random weights, batch norms and maps fitted to the first photo: as if trained."""
+    small = TrunkSpec(
         backbone=options.backbone,
         frozen_norm=True,
-        output_stride=8 if wide else 32,
-        head="identity" if wide else "prototypes",
-        fpn_channels=0 if wide else 64,
-        head_channels=0 if wide else 64,
-        head_depth=0 if wide else 1,
-        prototypes=0 if wide else 64,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        fpn_channels=64,
+        head_channels=64,
+        head_depth=1,
+        prototypes=64,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
+    trunk = RELEASED_TRUNK if options.backbone == RESNET38 else small
     names = tuple(f"class {number}" for number in range(options.classes))
     model = build_classifier(ClassifierSpec(trunk=trunk, classes=names, background=True))
-    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        norm.momentum = 1.0
-        norm.train()
     images = model.normalize(as_tensor(Image.open(scene.photos[0]))[None])
-    model(images)
-    maps: Tensor = model.eval()(images).maps
+    fit_norms(model, images)
+    maps: Tensor = model(images).maps
     model.coefficients.mul_(2 / max(float(maps.std()), 1e-6))
     return model
 

@@ -22,7 +22,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
-from eps.engine.checkpoint import load_classifier
+from eps.engine.checkpoint import load_classifier, read_spec
 from eps.engine.inference import localize
 from eps.engine.shard_labels import Label, label_shards
 from eps.ops.pseudo_labels import label_map
@@ -151,14 +151,14 @@ def _measured(shards: list[Path], target: Path, options: argparse.Namespace) -> 
         if photos % every == 0:
             memory.append((photos, _resident()))
 
-    label, times = _label(options), []
+    label, classes, times = _label(options), _classes(options), []
     for _ in range(2):
         began = time.monotonic()
         done = label_shards(
             shards,
             target,
             label,
-            classes=_classes(options),
+            classes=classes,
             fingerprint=lambda path: path.name,
             skip_faults=False,
             told=told,
@@ -177,7 +177,7 @@ def _measured(shards: list[Path], target: Path, options: argparse.Namespace) -> 
 
 
 def _classes(options: argparse.Namespace) -> tuple[str, ...]:
-    return load_classifier(options.classifier)[1].classes if options.classifier else CLASSES
+    return read_spec(options.classifier).classes if options.classifier else CLASSES
 
 
 def _label(options: argparse.Namespace) -> Label:

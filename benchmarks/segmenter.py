@@ -21,15 +21,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import OURS, PLAIN, Call, Comparison, arguments, interleave, prepare, show
+from benchmarks.stand_ins import fit_norms, noise, photos_in
 from eps.engine.forms import Form, allowed_forms
 from eps.engine.inference import as_tensor
 from eps.engine.predictor import Predictor, load_network
 from eps.models.segmenter import Segmenter, SegmenterOutput
 from eps.models.spec import SegmenterSpec, TrunkSpec, build_segmenter
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 from eps.ops.boxes import decode
 from eps.ops.masks import instance_masks
 from eps.ops.nms import Detections, fast_nms
@@ -146,8 +148,8 @@ def _segmenter(options: argparse.Namespace, photos: list[Image.Image]) -> tuple[
             head_depth=3,
             prototypes=32,
             finest_stride=8,
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
         ),
         classes=CLASSES,
         image_size=(options.size, options.size),
@@ -162,14 +164,9 @@ def _segmenter(options: argparse.Namespace, photos: list[Image.Image]) -> tuple[
 
 @torch.no_grad()
 def _fit(model: Segmenter, images: Tensor) -> None:
-    """Norms with scales at random and the photo's statistics, then outputs of the size that they have once trained."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        norm.momentum = 1.0
-        norm.train()
-    model(images)
-    output: SegmenterOutput = model.eval()(images)
+    """Norms, then outputs of the size that they have once trained."""
+    fit_norms(model, images)
+    output: SegmenterOutput = model(images)
     head = model.box_head
     raw_coefficients = output.coefficients.clamp(-0.999, 0.999).atanh()
     for convolution, made, wanted in (
@@ -190,16 +187,10 @@ def _resized(photo: Image.Image, spec: SegmenterSpec) -> Tensor:
 
 def _photos(options: argparse.Namespace) -> list[Image.Image]:
     """Those of a folder, in turn, or noise of many scales."""
-    height, width = options.photo
     if options.photos:
-        files = sorted(path for path in Path(options.photos).iterdir() if path.suffix.lower() in (".jpg", ".png"))
+        files = photos_in(options.photos)
         return [Image.open(files[number % len(files)]).convert("RGB") for number in range(options.batch)]
-    noise = [
-        F.interpolate(torch.randn(options.batch, 3, side, side), size=(height, width), mode="bicubic")
-        for side in (4, 16, 64)
-    ]
-    pixels = (torch.stack(noise).sum(dim=0) * 40 + 128).clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(one.permute(1, 2, 0).numpy()) for one in pixels]
+    return [noise(options.photo, sides=(4, 16, 64)) for _ in range(options.batch)]
 
 
 def _peers(photos: list[Image.Image], device: torch.device, options: argparse.Namespace) -> dict[str, Call]:

@@ -27,6 +27,7 @@ from eps.losses.eps import eps_loss
 from eps.models.classifier import Classifier
 from eps.models.segmenter import Segmenter
 from eps.models.spec import ClassifierSpec, SegmenterSpec, TrunkSpec, build_classifier, build_segmenter
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 RATE = 1e-3
 Criterion = Callable[[nn.Module, Any, int], Losses]
@@ -125,8 +126,8 @@ def _trunk(options: argparse.Namespace) -> TrunkSpec:
         head_channels=64,
         head_depth=1,
         prototypes=32,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
 
 

@@ -24,7 +24,7 @@ from eps.engine.predictor import Predictor, load_network
 from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.models.classifier import Classifier
-from eps.models.deeplab import IMAGENET_MEAN, IMAGENET_STD, DeepLab, load_resnet_weights
+from eps.models.deeplab import DeepLab, load_resnet_weights
 from eps.models.segmenter import Segmenter
 from eps.models.spec import (
     ClassifierSpec,
@@ -35,12 +35,14 @@ from eps.models.spec import (
     build_deeplab,
     build_segmenter,
 )
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.saliency.onnx_network import OnnxNetwork
 from eps.saliency.recipe import Recipe
 from eps.saliency.rembg_session import RembgSession
 from eps.schema import Config
 from eps.schema.classifier import ClassifierConfig, ClassifierKind
+from eps.schema.runtime import Precision
 from eps.schema.saliency import SaliencyConfig, SaliencyKind
 from eps.schema.segmenter import AugmentKind, ReleasedNetwork, SegmenterConfig
 from eps.schema.training import AugmentConfig
@@ -168,6 +170,12 @@ def predictor(cfg: Config, place: Path, *, wanted: Sequence[str] = ()) -> Predic
 def inference_form(cfg: Config) -> Form:
     """In which precision, and whether compiled, networks run that do not learn."""
     return Form(cfg.runtime.precision.value, cfg.runtime.compile)
+
+
+def precision_settings(cfg: Config) -> list[str]:
+    """What a fingerprint of labels or predictions holds of the precision: nothing of fp32, the only one once."""
+    precision = cfg.runtime.precision
+    return [] if precision is Precision.fp32 else [precision.value]
 
 
 def drawing(cfg: Config, predictor: Predictor) -> Predictor:

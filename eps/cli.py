@@ -28,8 +28,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from eps.engine import ranks
-from eps.errors import UserError
-from eps.mistakes import CONFIG_ERRORS, MISTAKES, explain, one_line
+from eps.errors import UserError, one_line
+from eps.mistakes import CONFIG_ERRORS, MISTAKES, explain
 from eps.schema import Config, Result
 from eps.sweep_report import JobRecord, finite, read_records, report
 from eps.usage import usage

@@ -18,18 +18,15 @@ from eps.data.annotations.source import SourcePhotos
 from eps.data.annotations.voc_xml import read_voc_xml
 from eps.data.annotations.writer import ANNOTATIONS, write_annotations, write_photo
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of
-from eps.data.atomic import replaced
 from eps.data.files import files_by_id, names_below
-from eps.data.index import files_signature
+from eps.data.index import files_signature, write_faults
 from eps.data.manifest import MANIFEST, Recorder
-from eps.engine.progress import announce, progress_bar, remark
+from eps.engine.progress import announce, progress_bar, remark, remark_faults
 from eps.errors import UserError
 from eps.schema import Config, Result
 from eps.schema.convert import AnnotationTool, ConvertConfig
 
 FAULTS = "convert_faults.txt"
-SHOWN = 20
-"""Faults that are printed; the file has all."""
 SUFFIXES = {AnnotationTool.labelme: ".json", AnnotationTool.voc_xml: ".xml"}
 
 Reader = Callable[[Path, SourcePhotos, Report], AnnotatedPhoto | None]
@@ -146,16 +143,10 @@ def _labels(photo: AnnotatedPhoto) -> list[str]:
 
 def _demand_faultless(report: Report, source: Path, path: Path) -> None:
     """Print the faults, one line each, and keep them all in a file. Raises `UserError` where there are any."""
-    if not report.faults:
-        path.unlink(missing_ok=True)
-        return
-    for fault in report.faults[:SHOWN]:
-        remark(fault)
-    with replaced(path) as temporary:
-        temporary.write_text("".join(f"{fault}\n" for fault in report.faults), encoding="utf-8")
-    count = len(report.faults)
-    rest = f" ({count - SHOWN} more than shown)" if count > SHOWN else ""
-    raise UserError(f"source={source}: {count} fault{'s' * (count > 1)}{rest}, nothing is written; all are in {path}")
+    told = remark_faults(report.faults)
+    write_faults(path, report.faults)
+    if report.faults:
+        raise UserError(f"source={source}: {told}, nothing is written; all are in {path}")
 
 
 def _remark_left_out(report: Report, found: Sequence[AnnotatedPhoto], photos: SourcePhotos) -> None:

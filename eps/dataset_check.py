@@ -14,15 +14,12 @@ from eps.data.coco import photos_alone
 from eps.data.coco_checks import coco_faults
 from eps.data.index import Index, files_signature
 from eps.data.layout import DatasetFolder
-from eps.engine.progress import progress_bar, remark
+from eps.engine.progress import progress_bar, remark, remark_faults
 from eps.errors import UserError
-from eps.saliency.maps import advice, without_map
+from eps.saliency.maps import advice
 from eps.schema import Config
 from eps.schema.classifier import ClassifierKind
 from eps.schema.saliency import SaliencyKind
-
-SHOWN = 20
-"""Faults that are told at once; the file has all."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,7 @@ def tell_faults(root: Path, index: Index, found: Sequence[str]) -> str:
     """Say the first of several faults, one a line; the line that sums them up, or has the only one."""
     if len(found) == 1:
         return f"{root}: 1 fault: {found[0]}"
-    for fault in found[:SHOWN]:
-        remark(fault)
-    rest = f" ({len(found) - SHOWN} more than shown)" if len(found) > SHOWN else ""
-    return f"{root}: {len(found)} faults{rest}; all of them are in {index.faults_path}"
+    return f"{root}: {remark_faults(found)}; all of them are in {index.faults_path}"
 
 
 def _annotation_faults(cfg: Config, index: Index) -> list[str]:
@@ -106,7 +100,7 @@ def _split_faults(cfg: Config, folder: DatasetFolder, index: Index, split: str) 
     remade = cfg.saliency.overwrite and split in cfg.saliency.splits  # whatever is wrong with those that are there
     with_saliency = split == cfg.data.train and cfg.classifier.kind is ClassifierKind.eps and not remade
     needs_maps = with_saliency and cfg.saliency.kind is SaliencyKind.none  # else missing ones are about to be made
-    missing = without_map(folder, ids) if needs_maps else []
+    missing = folder.without_saliency(ids) if needs_maps else []
     found = [*unusable.values(), *([advice(folder, missing, of=len(ids))] if missing else [])]
     return found + _file_faults(cfg, folder, index, split, ids, with_saliency=with_saliency)
 

@@ -234,7 +234,7 @@ def _sweep(cfg: Config, folder: DatasetFolder, truth: Truth) -> Sweep:
     """One pass over the stored maps: mIoU, and agreement with saliency where every photo has a map of it."""
     thresholds = [round(threshold, 6) for threshold in cfg.evaluate.thresholds]
     ids, scores, count = _ids(cfg, folder, cfg.data.scored), _stored_scores(cfg), len(folder.classes)
-    with_saliency = all(folder.saliency_path(photo).is_file() for photo in ids)
+    with_saliency = not folder.without_saliency(ids)
     matrices = np.zeros((len(thresholds), count + 1, count + 2), dtype=np.int64)
     shared = either = torch.zeros(len(thresholds), dtype=torch.long)
     with progress_bar("thresholds", total=len(ids)) as advance:

@@ -18,7 +18,7 @@ from eps import build
 from eps.checkpoints.yolact import Told
 from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of
-from eps.data.manifest import Recorder
+from eps.data.manifest import SEGMENTER, Recorder
 from eps.engine.checkpoint import load_segmenter
 from eps.engine.exported import (
     INPUT,
@@ -66,7 +66,7 @@ def run(cfg: Config) -> Result:
                 target,
                 score=math.nan,
                 config=as_plain(cfg.export),
-                inputs={"model" if cfg.model else "segmenter/model.safetensors": source},
+                inputs={"model" if cfg.model else SEGMENTER: source},
                 format=cfg.format.value,
                 differences=differences,
                 tolerance=TOLERANCE,

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eps.cli import mistakes_refused
-from eps.data.atomic import replaced, replaced_folder
+from eps.data.atomic import replaced_folder
+from eps.data.index import write_faults
 from eps.data.project import OwnPhotos
-from eps.engine.progress import progress_bar, remark
+from eps.engine.progress import progress_bar, remark, remark_faults
 from eps.errors import UserError
 from eps.schema import Result
 
 FAULTS = "faults.txt"
-SHOWN = 20
-"""Faults that are printed; the file has all."""
 MAX_SIDE = 640
 _SETTINGS = """\
 # @package _global_
@@ -123,17 +122,13 @@ def _demand_faultless(own: OwnPhotos, path: Path) -> None:
     own.dataset.listed("train")  # there are some
     with progress_bar("check photos", total=len(own.ids)) as advance:
         found: list[str] = []
-        for told in own.faults():
-            found += told
+        for faults in own.faults():
+            found += faults
             advance(None)
-    if not found:
-        return
-    for fault in found[:SHOWN]:
-        remark(fault)
-    with replaced(path) as temporary:
-        temporary.write_text("".join(f"{fault}\n" for fault in found), encoding="utf-8")
-    rest = f" ({len(found) - SHOWN} more than shown)" if len(found) > SHOWN else ""
-    raise UserError(f"{len(found)} fault{'s' * (len(found) > 1)}{rest}, no project is made; all are in {path}")
+    told = remark_faults(found)
+    write_faults(path, found)
+    if found:
+        raise UserError(f"{told}, no project is made; all are in {path}")
 
 
 def _settings(own: OwnPhotos, project: Path) -> str:

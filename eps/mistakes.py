@@ -9,7 +9,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 from eps.schema import Config
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -47,12 +47,7 @@ def explain(error: Exception) -> str:
     if "Ambiguous value" in str(error):
         key, _, value = str(error).split("'")[1].partition("=")
         return f"{key}={value}: for a list write {key}=[{value}]; for one job a value add -m"
-    return one_line(str(error))
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and other runs of white space."""
-    return " ".join(text.split())
+    return one_line(error)
 
 
 def _typed_key(message: str, full_key: str) -> str:

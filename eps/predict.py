@@ -21,7 +21,7 @@ from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of, write_json, write_mask
 from eps.data.atomic import replaced
 from eps.data.class_names import VOC
-from eps.data.manifest import Recorder
+from eps.data.manifest import SEGMENTER, Recorder
 from eps.data.prediction_files import CocoIds, voc_folder
 from eps.data.sampling import sample
 from eps.data.sources import Footage, Frame, Photos, open_source
@@ -39,7 +39,6 @@ from eps.report_page.sheet import Section, sheet
 from eps.schema import Config, Result
 from eps.schema.crf import CRFBackend
 from eps.schema.output import Drawn, OutputFormat
-from eps.schema.runtime import Precision
 
 SPLIT = "split:"
 DRAWN = (OutputFormat.picture, OutputFormat.video)
@@ -78,7 +77,7 @@ def run(cfg: Config) -> Result:
                 target,
                 score=math.nan,
                 config=as_plain(cfg.predict),
-                inputs={"model" if cfg.model else "segmenter/model.safetensors": file_hash(place)},
+                inputs={"model" if cfg.model else SEGMENTER: file_hash(place)},
                 skipped=skipped,
                 format=form.value,
                 classes=list(predictor.classes),
@@ -141,7 +140,7 @@ def _fingerprint(cfg: Config, form: OutputFormat, network: Path, source: Photos 
     settings: tuple[object, ...] = (form, _split(cfg), ids, *limits, node.deeplab.test_scales, node.deeplab.test_flip)
     settings += () if (told := build.told(cfg)) == Told() else (told,)
     settings += ("skip",) if cfg.data.on_error == "skip" else ()
-    settings += () if cfg.runtime.precision is Precision.fp32 else (cfg.runtime.precision,)
+    settings += (*build.precision_settings(cfg),)
     if isinstance(source, Photos):
         files = [f"{photo} {file_hash(path)}" for photo, path in source.files.items()]
     else:

@@ -7,14 +7,10 @@ labels the photos of tar files in WebDataset's form instead, shard by shard into
 docs/SCALING.md.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
-from torch import Tensor
 
 from eps import build, build_data
 from eps.cli import entrypoint
@@ -54,20 +50,16 @@ def run(cfg: Config) -> Result:
     """
     ranks.join(device=cfg.runtime.device)
     if is_over_shards(cfg):
-        fixed = cfg.pseudo_masks.threshold if needs_threshold(cfg.pseudo_masks) else None
-        labels = partial(_labels, cfg.pseudo_masks, build.accelerator(cfg).device)
-        return label_shards_of(cfg, threshold=fixed, labels=labels)
+        return label_shards_of(cfg)
     node = cfg.pseudo_masks
     weights = build.trained(cfg, "classifier")
     folder = build_data.dataset(cfg.data)
     ids = folder.ids(cfg.data.train)
     model = load_classifier_for(weights, folder.classes)
-    with_saliency = all(folder.saliency_path(photo).is_file() for photo in ids)
-    if node.threshold == "auto" and needs_threshold(node) and not with_saliency:
-        raise UserError("pseudo_masks.threshold=auto needs a saliency map for every photo; set a number instead")
+    with_saliency = not folder.without_saliency(ids)
+    _check_use_of_saliency(node, model, with_saliency=with_saliency)
     classifier = file_hash(weights)
     inputs = folder.fingerprint(ids, with_saliency=with_saliency)
-    _check_use_of_saliency(node, model, with_saliency=with_saliency)
     maps = fingerprint_of(*how_mapped(cfg), classifier, inputs)
     recorder = Recorder(cfg.output("pseudo_masks"), fingerprint=fingerprint_of(node, maps))
     if (earlier := ranks.on_main(recorder.finished)) is not None:
@@ -127,6 +119,8 @@ def _threshold(cfg: PseudoMasksConfig, found: Agreement | None) -> float | None:
 
 
 def _check_use_of_saliency(cfg: PseudoMasksConfig, model: Classifier, *, with_saliency: bool) -> None:
+    if cfg.threshold == "auto" and needs_threshold(cfg) and not with_saliency:
+        raise UserError("pseudo_masks.threshold=auto needs a saliency map for every photo; set a number instead")
     if cfg.saliency is SaliencyUse.none:
         return
     if not model.background:
@@ -173,18 +167,6 @@ def _write_masks(
         for photo, labels in zip(missing, ahead(made), strict=True):
             write_mask(masks[photo], labels.numpy())
             advance(None)
-
-
-def _labels(
-    cfg: PseudoMasksConfig,
-    device: torch.device,
-    photo: Callable[[], Image.Image],
-    scores: Float[Tensor, "c H W"],
-    threshold: float | None,
-) -> UInt8[Tensor, "H W"]:
-    """Those of one photo."""
-    (labels,) = labelled(cfg, [(photo, scores)], threshold=threshold, device=device)
-    return labels
 
 
 def _write_instances(

@@ -15,7 +15,7 @@ from eps.data.layout import DatasetFolder
 from eps.data.manifest import Recorder, recorded
 from eps.engine.progress import announce, console, progress_bar
 from eps.errors import UserError
-from eps.saliency.maps import advice, make_maps, summarise, without_map
+from eps.saliency.maps import advice, make_maps, summarise
 from eps.schema import Config, Result
 from eps.schema.saliency import SaliencyConfig, SaliencyKind
 
@@ -31,7 +31,7 @@ def run(cfg: Config) -> Result:
     """
     folder = build_data.dataset(cfg.data, maps=False)
     ids = _ids(cfg, folder)
-    missing = without_map(folder, ids)
+    missing = folder.without_saliency(ids)
     if missing and cfg.saliency.kind is SaliencyKind.none:
         raise UserError(advice(folder, missing, of=len(ids)))
     wanted = ids if cfg.saliency.overwrite else missing
@@ -74,7 +74,7 @@ def run_where_missing(cfg: Config) -> None:
     if cfg.saliency.kind is SaliencyKind.none:
         return
     folder = build_data.dataset(cfg.data, maps=False)
-    if cfg.saliency.overwrite or without_map(folder, _ids(cfg, folder)):
+    if cfg.saliency.overwrite or folder.without_saliency(_ids(cfg, folder)):
         run(cfg)
 
 

@@ -1,10 +1,8 @@
 """Pseudo-masks of photos that no folder holds: what `pseudo_masks` does with `source=shards:PATTERN`."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -19,13 +17,10 @@ from eps.engine.inference import localize
 from eps.engine.progress import announce
 from eps.engine.shard_labels import label_shards
 from eps.errors import UserError
+from eps.mask_labels import labelled, needs_threshold
 from eps.schema import Config, Result
-from eps.schema.pseudo_masks import SaliencyUse
-from eps.schema.runtime import Precision
 
 SHARDS = "shards:"
-Labels = Callable[[Callable[[], Image.Image], Float[Tensor, "c H W"], float | None], UInt8[Tensor, "H W"]]
-"""From a photo, its localization maps and the threshold, if one is needed, to its mask."""
 
 
 def is_over_shards(cfg: Config) -> bool:
@@ -33,18 +28,17 @@ def is_over_shards(cfg: Config) -> bool:
     return cfg.source.startswith(SHARDS)
 
 
-def label_shards_of(cfg: Config, *, threshold: float | str | None, labels: Labels) -> Result:
+def label_shards_of(cfg: Config) -> Result:
     """Label every shard that has no masks yet, and score them by agreement with the tags.
 
     Raises `UserError` for what would need saliency maps, and, once all others are done, for shards that have failed.
     """
+    node = cfg.pseudo_masks
+    threshold = node.threshold if needs_threshold(node) else None
     if isinstance(threshold, str):
         chosen = recorded(cfg.input("pseudo_masks")).get("threshold")
         hint = f" (of this run's pseudo_masks: {chosen})" if chosen else ""
         raise UserError(f"pseudo_masks.threshold={threshold}: shards have no saliency maps; set a number{hint}")
-    node = cfg.pseudo_masks
-    if node.saliency is not SaliencyUse.none:
-        raise UserError(f"pseudo_masks.saliency={node.saliency}: shards have no saliency maps; set it to none")
     weights = build.trained(cfg, "classifier")
     model, spec = load_classifier(weights)
     device = build.accelerator(cfg).device
@@ -52,10 +46,11 @@ def label_shards_of(cfg: Config, *, threshold: float | str | None, labels: Label
 
     def label(photo: Image.Image, tags: Bool[np.ndarray, " c"]) -> UInt8[Tensor, "H W"]:
         scores = localize(quick, photo, torch.from_numpy(tags).to(device), scales=node.scales, flip=node.flip)
-        return labels(lambda: photo, scores.cpu().half().float(), threshold)  # as precise as maps that are stored
+        stored = scores.cpu().half().float()  # as precise as maps that are stored
+        (labels,) = labelled(node, [(lambda: photo, stored)], threshold=threshold, device=device)
+        return labels
 
-    precision = [] if cfg.runtime.precision is Precision.fp32 else [cfg.runtime.precision.value]
-    made_by = fingerprint_of(node, *precision, file_hash(weights))
+    made_by = fingerprint_of(node, *build.precision_settings(cfg), file_hash(weights))
     target = cfg.output("pseudo_masks_shards")
     done = label_shards(
         shard_paths(cfg.source.removeprefix(SHARDS)),

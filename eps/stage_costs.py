@@ -11,7 +11,7 @@ from torch import nn
 
 from eps import build, build_training
 from eps.data.datasets import TaggedDataset
-from eps.data.images import read_header
+from eps.data.images import read_image_size
 from eps.data.layout import DatasetFolder
 from eps.engine.calibration import mean_seconds, step_seconds
 from eps.engine.inference import localize
@@ -80,10 +80,10 @@ def _labelling(cfg: Config, model: Classifier, folder: DatasetFolder, ids: Seque
     node = cfg.pseudo_masks
     model = model.to(device).eval()
     paths = [folder.photo_path(photo) for photo in evenly(ids, MEASURED)]
-    largest = max((read_header(path, name=str(path)).size for path in paths), key=math.prod)
-    needed = [localization_memory(model, size=largest, scale=scale, flip=node.flip) for scale in node.scales]
+    width, height = max(map(read_image_size, paths), key=math.prod)
+    needed = [localization_memory(model, size=(height, width), scale=scale, flip=node.flip) for scale in node.scales]
     memory, most = max((gib for gib in needed if gib is not None), default=0.0), allowed(_limit(cfg), device)
-    shown = f"{largest[1]}x{largest[0]} px"
+    shown = f"{width}x{height} px"
     if memory > most:
         told = f"a photo of {shown} needs {memory:.2g} GiB, of {most:.3g}: smaller photos or pseudo_masks.scales"
         return Cost("stage 2", told, fits=False)
@@ -106,7 +106,7 @@ def _limit(cfg: Config) -> float:
 def _reading_seconds(cfg: Config, folder: DatasetFolder, ids: Sequence[str], device: torch.device) -> float:
     """Of one photo, its map and their augmentation, by one process."""
     node = cfg.classifier
-    maps = node.kind is ClassifierKind.eps and all(folder.saliency_path(photo).is_file() for photo in ids)
+    maps = node.kind is ClassifierKind.eps and not folder.without_saliency(ids)
     transform = build.transform(node.augment, mean=cfg.trunk.mean)
     dataset = TaggedDataset(folder=folder, ids=ids, transform=transform, with_saliency=maps)
     batch = next(iter(build_training.draws(cfg, node, photos=len(ids), start=0)))

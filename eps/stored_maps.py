@@ -25,7 +25,6 @@ from eps.models.classifier import Classifier
 from eps.ops.fusion import fuse_saliency
 from eps.schema import Config
 from eps.schema.pseudo_masks import SaliencyUse
-from eps.schema.runtime import Precision
 
 
 class _Photo(NamedTuple):
@@ -36,9 +35,9 @@ class _Photo(NamedTuple):
 
 def how_mapped(cfg: Config) -> list[str]:
     """What the maps depend on beside photos and classifier."""
-    node, precision = cfg.pseudo_masks, cfg.runtime.precision
+    node = cfg.pseudo_masks
     joined = [] if node.saliency is SaliencyUse.none else [node.saliency.value]
-    return [repr(node.scales), repr(node.flip), *joined, *([] if precision is Precision.fp32 else [precision.value])]
+    return [repr(node.scales), repr(node.flip), *joined, *build.precision_settings(cfg)]
 
 
 def stored_scores(cfg: Config, maps: str, ids: Sequence[str]) -> dict[str, Path] | None:

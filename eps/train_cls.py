@@ -30,7 +30,7 @@ from eps.errors import UserError
 from eps.losses.classification import pooled_logits, tag_loss
 from eps.losses.eps import eps_loss, saliency_likelihood
 from eps.models.classifier import Classifier
-from eps.saliency.maps import advice, without_map
+from eps.saliency.maps import advice
 from eps.schema import Config, Result
 from eps.schema.classifier import ClassifierConfig, ClassifierKind, Pooling, SaliencyAt, SaliencyLoss
 
@@ -43,7 +43,7 @@ def run(cfg: Config) -> Result:
     cfg = replace(cfg, classifier=build.scaled_with_batch(cfg.classifier))
     folder = build_data.dataset(cfg.data)
     ids = folder.ids(cfg.data.train)
-    if _uses_saliency(cfg) and (missing := without_map(folder, ids)):
+    if _uses_saliency(cfg) and (missing := folder.without_saliency(ids)):
         raise UserError(advice(folder, missing, of=len(ids)))
     inputs = folder.fingerprint(ids, with_saliency=_uses_saliency(cfg))
     fingerprint = fingerprint_of(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
@@ -130,7 +130,7 @@ def _saliency_term(cfg: ClassifierConfig, maps: Tensor, saliency: Tensor, tags: 
 
 def _score(model: Classifier, folder: DatasetFolder, ids: Sequence[str], device: torch.device) -> float:
     """Best IoU of single-scale maps with saliency over some training photos; nan where there is no saliency."""
-    if not all(folder.saliency_path(photo).is_file() for photo in ids):
+    if folder.without_saliency(ids):
         return math.nan
     found = agreement(_maps_and_saliency(model, folder, ids, device))
     return max(found.iou)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from eps import build, build_data, stored_maps
 from eps.cli import compose
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 IDS = [f"photo {number}" for number in range(6)]
 SIZES = [(40, 30), (30, 40), (40, 30), (33, 47), (40, 30), (30, 40)]
+TURNED = IDS[1]
+"""Its file has the size of other photos, and EXIF data that turn it."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for photo, (width, height) in zip(IDS, SIZES, strict=True):
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(root / f"{photo}.png")
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        if photo == TURNED:
+            image = image.transpose(Image.Transpose.ROTATE_90)
+            image.getexif()[ExifTags.Base.Orientation] = 6
+        image.save(root / f"{photo}.png", exif=image.getexif())
     labels = ["a", "b", "a;b", "", "c", "b;c"]
     rows = [f"{photo}.png,{tags}" for photo, tags in zip(IDS, labels, strict=True)]
     (root / "labels.csv").write_text("\n".join(["file,labels", *rows]) + "\n")

@@ -11,6 +11,7 @@ from eps.losses.classification import pooled_logits
 from eps.models.classifier import Classifier
 from eps.models.spec import ClassifierSpec, TrunkSpec, build_classifier
 from eps.nn.backbone import RESNET38
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 from eps.nn.weights import fitted
 
 LAST_LAYER = "fc8.weight"
@@ -24,8 +25,8 @@ TRUNK = TrunkSpec(
     head_channels=0,
     head_depth=0,
     prototypes=4096,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
 )
 
 
@@ -54,24 +55,11 @@ class ReleasedClassifier(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
+        self.normalize, self.localization = classifier.normalize, classifier.localization  # as inference needs it
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> ReleasedOutput:
         maps = self.classifier(images).maps
         return ReleasedOutput(pooled_logits(maps), maps if self.classifier.background else maps.relu())
-
-    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        """Photos in 0..1 (RGB) -> what `forward` takes."""
-        return self.classifier.normalize(photos)
-
-    def localization(
-        self,
-        images: Float[Tensor, "b 3 H W"],
-        *,
-        size: tuple[int, int] | None = None,
-        classes: Sequence[int] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """As `Classifier.localization`."""
-        return self.classifier.localization(images, size=size, classes=classes)
 
 
 def load_eps(name: str, state: Mapping[str, Tensor], *, source: str) -> ReleasedClassifier:

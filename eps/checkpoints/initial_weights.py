@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eps.checkpoints.mxnet import read_params, resnet38_state
 from eps.checkpoints.yolact import backbone_state
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 from eps.nn.backbone import RESNET38, YOLACT_DARKNET53, Backbone
 from eps.nn.deformable import added_keys
 from eps.nn.weights import fitted, read_state_dict
@@ -52,8 +52,8 @@ def _downloaded_state(name: str) -> Mapping[str, Tensor]:
     try:
         body = timm.create_model(name, features_only=True, pretrained=True)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"trunk.weights=imagenet: timm cannot get the weights of {name}: {reason}") from error
+        told = f"trunk.weights=imagenet: timm cannot get the weights of {name}: {one_line(error)}"
+        raise UserError(told) from error
     state: Mapping[str, Tensor] = body.state_dict()
     return state
 

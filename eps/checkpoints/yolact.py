@@ -160,7 +160,6 @@ def load_yolact(
     old versions left in is dropped; the semantic head, which training alone needs, may be missing: then there are no
     semantic maps, and `notes` says so. Raises `UserError`, naming keys, where the tensors do not fit.
     """
-    named = isinstance(network, str)
     released = _known(network) if isinstance(network, str) else network
     wished = None if classes is None else _names(classes, released)
     kept = {key: tensor for key, tensor in state.items() if not _LEFT_BY_OLD_VERSIONS.match(key)}
@@ -174,7 +173,7 @@ def load_yolact(
     fit = fitted(
         kept,
         {places[key]: ours[key] for key in places},
-        source=f"{source} as {network if named else 'this config describes it'}",
+        source=f"{source} as {network if isinstance(network, str) else 'this config describes it'}",
         exactly=True,
     )
     model.load_state_dict(ours | {key: fit[name] for key, name in places.items()})

@@ -18,8 +18,9 @@ from PIL import Image
 from eps.data.atomic import replaced
 from eps.data.coco_segmentation import checked_segmentation
 from eps.data.images import read_image
-from eps.data.palette import voc_palette
+from eps.data.palette import label_image
 from eps.errors import UserError
+from eps.ops.extents import extent
 from eps.ops.rle import decode_rle, encode_rle
 
 
@@ -53,10 +54,8 @@ def read_json(path: Path) -> Any:
 
 def write_mask(path: Path, labels: UInt8[np.ndarray, "H W"]) -> None:
     """Write labels as a palette PNG in PASCAL VOC's colours, which any viewer opens."""
-    image = Image.fromarray(labels)
-    image.putpalette(voc_palette())
     with replaced(path) as temporary:
-        image.save(temporary, format="PNG")
+        label_image(labels).save(temporary, format="PNG")
 
 
 def read_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
@@ -156,14 +155,13 @@ def read_instances(path: Path) -> dict[str, list[LabelledInstance]]:
 
 
 def _annotation(instance: LabelledInstance, *, image: int, number: int) -> dict[str, Any]:
-    rows, columns = np.flatnonzero(instance.mask.any(axis=1)), np.flatnonzero(instance.mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
+    x1, y1, x2, y2 = extent(instance.mask)
     return {
         "id": number,
         "image_id": image,
         "category_id": instance.class_index + 1,
         "segmentation": encode_rle(instance.mask),
-        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": int(instance.mask.sum()),
         "iscrowd": int(instance.uncertain),
         "score": instance.score,

@@ -18,7 +18,7 @@ def faults(
     """For each photo in turn what is wrong with it, with the saliency map it has and, given `truth`, with its mask.
 
     That is: unreadable, of different sizes or another than annotations state, a mask of unknown classes. Photos without
-    a map are no fault each: `eps.saliency.maps.without_map` tells them all. Photos without a mask are none either:
+    a map are no fault each: `DatasetFolder.without_saliency` tells them all. Photos without a mask are none either:
     truth is never needed.
     """
 

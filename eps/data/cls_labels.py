@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 
 MAX_BYTES: Final = 256 << 20
 
@@ -34,7 +34,7 @@ def read_cls_labels(path: Path, *, classes: int) -> dict[str, tuple[int, ...]]:
             raise TypeError(f"it holds {type(table).__name__}, no dict")
         return {photo: _present(photo, values, classes) for photo, values in table.items()}
     except Exception as error:  # a broken pickle can raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = one_line(f"{type(error).__name__}: {error}")[:200]
         raise UserError(f"{path} is no cls_labels.npy, a pickled dict of one array a photo ({reason})") from error
 
 

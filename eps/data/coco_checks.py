@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from eps.data.artifacts import read_json
 from eps.data.coco_segmentation import box_of, checked_segmentation, has_outline
+from eps.errors import some
 
 EXAMPLES = 5
 BOX_IOU = 0.5
@@ -226,5 +227,4 @@ def _have(number: int) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - EXAMPLES} more" if len(names) > EXAMPLES else ""
-    return ", ".join(names[:EXAMPLES]) + rest
+    return some(names, most=EXAMPLES)

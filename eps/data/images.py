@@ -13,15 +13,6 @@ _FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error, 
 """What Pillow raises for files that are no images."""
 
 
-def read_image_size(path: Path) -> tuple[int, int]:
-    """Width and height by the file's header. Raises `UserError` where it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except _FAULTS as error:
-        raise UserError(f"{path} cannot be read as an image: {error}") from error
-
-
 class ImageHeader(NamedTuple):
     """What an image says of itself before its pixels: Pillow's name of its format, and height and width upright."""
 
@@ -38,6 +29,12 @@ def read_header(image: Path | bytes, *, name: str) -> ImageHeader:
             return ImageHeader(opened.format or "", (width, height) if turned else (height, width))
     except _FAULTS as error:
         raise UserError(f"{name} cannot be read as an image: {error}") from error
+
+
+def read_image_size(path: Path) -> tuple[int, int]:
+    """Width and height of what `read_image` gives, by the file's header. Raises `UserError` where it has none."""
+    height, width = read_header(path, name=str(path)).size
+    return width, height
 
 
 def check_image(path: Path) -> None:

@@ -65,12 +65,8 @@ class Index:
         _write(self.folder / "skipped.json", {**content, what: {"signature": signature, "faults": dict(faults)}})
 
     def record_faults(self, faults: Sequence[str]) -> None:
-        """Write all faults, one a line, or remove those of an earlier check."""
-        if not faults:
-            self.faults_path.unlink(missing_ok=True)
-            return
-        with replaced(self.faults_path) as temporary:
-            temporary.write_text("".join(f"{fault}\n" for fault in faults), encoding="utf-8")
+        """Keep all faults for the user, or remove those of an earlier check."""
+        write_faults(self.faults_path, faults)
 
     def _kept(self, signature: str) -> Listing | None:
         content = _read(self.folder / "index.json")
@@ -87,6 +83,15 @@ class Index:
             )
         except (KeyError, TypeError, ValueError, AttributeError):  # somebody has edited it
             return None
+
+
+def write_faults(path: Path, faults: Sequence[str]) -> None:
+    """Write all faults, one a line; without any, remove the file of an earlier look."""
+    if not faults:
+        path.unlink(missing_ok=True)
+        return
+    with replaced(path) as temporary:
+        temporary.write_text("".join(f"{fault}\n" for fault in faults), encoding="utf-8")
 
 
 def files_signature(files: Iterable[Path], *settings: str) -> str:

@@ -157,6 +157,10 @@ class DatasetFolder:
         path = self.root / self.places.saliency / f"{photo}.png"
         return path if path.is_file() else self._saliency_maps.get(photo, path)
 
+    def without_saliency(self, photos: Sequence[str]) -> list[str]:
+        """Those of these photos that have no saliency map."""
+        return [photo for photo in photos if not self.saliency_path(photo).is_file()]
+
     def saliency(self, photo: str, *, size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
         """Saliency map of a photo, 0..255. Raises `UserError` where it is missing or not of `size` (height, width)."""
         saliency = self.stored_saliency(photo)

@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 RUN = "run.json"
 """Beside it: how long it took."""
 
-CLASSIFIER = "classifier/model.safetensors"
+CLASSIFIER, SEGMENTER = "classifier/model.safetensors", "segmenter/model.safetensors"
 """In a run; as an input of what is made from it."""
 
 SCORES = "scores/"

@@ -11,7 +11,7 @@ from eps.data.artifacts import read_mask
 from eps.data.files import files_by_id
 from eps.data.images import read_image_size
 from eps.data.listing import id_of_line, read_list
-from eps.errors import UserError
+from eps.errors import UserError, some
 
 _NAMED = 10
 
@@ -72,9 +72,8 @@ def _listed(path: Path) -> tuple[str, ...]:
 def _require(wanted: Sequence[str], there: dict[str, Path], *, what: str) -> None:
     missing = [photo for photo in wanted if photo not in there]
     if missing:
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        shown = ", ".join(f"{photo}.png" for photo in missing[:_NAMED])
-        raise UserError(f"{what}: {len(missing)} of {len(wanted)} masks are missing: {shown}{more}")
+        shown = some([f"{photo}.png" for photo in missing], most=_NAMED)
+        raise UserError(f"{what}: {len(missing)} of {len(wanted)} masks are missing: {shown}")
 
 
 def _require_sizes(pairs: Sequence[tuple[Path, Path]]) -> None:

@@ -1,6 +1,23 @@
 """The colours of label images and of classes."""
 
+from functools import cache
+
 import matplotlib
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+
+def label_image(labels: UInt8[np.ndarray, "H W"]) -> Image.Image:
+    """A label map as a palette image in PASCAL VOC's colours."""
+    image = Image.fromarray(labels)
+    image.putpalette(_palette_bytes())
+    return image
+
+
+@cache
+def _palette_bytes() -> bytes:
+    return bytes(voc_palette())
 
 
 def voc_palette() -> list[int]:

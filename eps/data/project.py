@@ -10,7 +10,7 @@ from PIL import Image
 
 from eps.data.checks import faults
 from eps.data.folder import write_listing
-from eps.data.images import read_header
+from eps.data.images import read_image_size
 from eps.data.layout import DatasetFolder
 from eps.data.listing import ASIDE, Places
 from eps.data.photos import photos_form
@@ -57,7 +57,7 @@ class OwnPhotos:
 
     def without_map(self) -> list[str]:
         """The photos that have no saliency map yet."""
-        return [photo for photo in self.ids if not self.dataset.saliency_path(photo).is_file()]
+        return self.dataset.without_saliency(self.ids)
 
     def faults(self) -> Iterator[list[str]]:
         """For each photo in turn what is wrong with its line, its file and its map."""
@@ -75,8 +75,7 @@ class OwnPhotos:
     def _own_sizes(self) -> dict[str, tuple[int, int]]:
         paths = [self.dataset.photo_path(photo) for photo in self.ids]
         with ThreadPoolExecutor(max_workers=4) as pool:
-            headers = pool.map(lambda path: read_header(path, name=str(path)), paths)
-            return {photo: found.size[::-1] for photo, found in zip(self.ids, headers, strict=True)}
+            return dict(zip(self.ids, pool.map(read_image_size, paths), strict=True))
 
     def _size(self, photo: str) -> tuple[int, int]:
         width, height = self._own_sizes[photo]

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from eps.data.palette import voc_palette
+from eps.data.palette import label_image
 from eps.data.scenery.contexts import GRAIN, PAINTERS, ground, outline
 from eps.data.scenery.detector import detect
 from eps.data.scenery.layout import Layout, Plan, lay_out, plan
@@ -168,6 +168,4 @@ def _write_scene(root: Path, name: str, drawn: Scene) -> None:
     Image.fromarray(drawn.image).save(root / "JPEGImages" / f"{name}.jpg", quality=92)
     Image.fromarray(drawn.saliency).save(root / "SALImages" / f"{name}.png")
     for folder, mask in zip(_MASKS, (drawn.semantic, drawn.objects, drawn.context), strict=True):
-        image = Image.fromarray(mask)
-        image.putpalette(voc_palette())
-        image.save(root / folder / f"{name}.png")
+        label_image(mask).save(root / folder / f"{name}.png")

@@ -25,7 +25,7 @@ from PIL import Image
 from eps.data.atomic import replaced
 from eps.data.files import is_safe
 from eps.data.images import decode_image
-from eps.data.palette import voc_palette
+from eps.data.palette import label_image
 from eps.errors import UserError
 
 PHOTO = ("jpg", "jpeg", "png", "webp")
@@ -131,10 +131,8 @@ class ShardWriter:
 
     def write(self, key: str, labels: UInt8[np.ndarray, "H W"]) -> None:
         """Add `<key>.png`."""
-        image = Image.fromarray(labels)
-        image.putpalette(voc_palette())
         held = io.BytesIO()
-        image.save(held, format="PNG")
+        label_image(labels).save(held, format="PNG")
         member = tarfile.TarInfo(f"{key}.png")
         member.size = held.tell()
         held.seek(0)

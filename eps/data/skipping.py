@@ -40,7 +40,7 @@ class Skipping:
     def _missing_maps(self, folder: DatasetFolder, ids: Sequence[str]) -> dict[str, str]:
         if not self.maps:
             return {}
-        missing = [photo for photo in ids if not folder.saliency_path(photo).is_file()]
+        missing = folder.without_saliency(ids)
         without_any = len(missing) == len(ids)
         return {} if without_any else {photo: f"{folder.saliency_path(photo)} is missing" for photo in missing}
 

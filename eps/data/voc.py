@@ -13,7 +13,7 @@ from eps.data.class_names import VOC
 from eps.data.cls_labels import read_cls_labels
 from eps.data.files import files_by_id, is_safe
 from eps.data.listing import Form, Listing, Places, existing, folder_with, id_of_line, list_files, read_lists, tag_fault
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 
 TRAIN_AUG: Final = (
     "SBD's list of 10,582 photos does not come with VOC 2012: put train_aug.txt there, as EPS's and DeepLab's authors "
@@ -37,10 +37,8 @@ def download(root: Path) -> None:
     try:
         fetch_folder(URL, root / "VOCdevkit" / "VOC2012", md5=MD5, below="VOCdevkit/VOC2012")
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"data.download=true: VOC 2012 cannot be fetched ({reason}): unpack VOCtrainval_11-May-2012.tar in {root}"
-        ) from error
+        told = f"data.download=true: VOC 2012 cannot be fetched ({one_line(error)})"
+        raise UserError(f"{told}: unpack VOCtrainval_11-May-2012.tar in {root}") from error
 
 
 def voc_form(root: Path, places: Places, *, difficult: bool) -> Form:

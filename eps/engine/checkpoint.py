@@ -14,7 +14,7 @@ from eps.checkpoints.yolact import Told, load_yolact_file
 from eps.data.atomic import replaced
 from eps.engine import ranks
 from eps.engine.progress import remark
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 from eps.models.classifier import Classifier
 from eps.models.deeplab import DeepLab
 from eps.models.segmenter import Segmenter
@@ -117,7 +117,7 @@ def read_spec(path: Path) -> Spec:
             raise ValueError(f"its metadata have no {FORMAT!r}")
         return from_json(metadata[FORMAT])
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a checkpoint of ours: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not a checkpoint of ours: {one_line(error)}") from error
 
 
 def _rebuilt(build: Callable[[AnySpec], Model], spec: AnySpec, path: Path) -> Model:
@@ -131,7 +131,7 @@ def _rebuilt(build: Callable[[AnySpec], Model], spec: AnySpec, path: Path) -> Mo
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a description may say anything
-        raise UserError(f"{source} is no network: {' '.join(str(error).split())}") from error
+        raise UserError(f"{source} is no network: {one_line(error)}") from error
     fitted(state, wanted, source=source, exactly=True)
     model = build(spec)
     model.load_state_dict(state, strict=False)  # they fit, but for counters that old batch norms have not
@@ -189,6 +189,6 @@ class ResumeFile:
                 for device, state in enumerate(of_devices[: torch.cuda.device_count()]):
                     torch.cuda.set_rng_state(state, device)
         except Exception as error:  # torch raises whatever its readers do
-            reason = " ".join(str(error).split())
-            raise UserError(f"{self.path} is not readable: remove it to start training afresh ({reason})") from error
+            told = f"{self.path} is not readable: remove it to start training afresh ({one_line(error)})"
+            raise UserError(told) from error
         return position

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from eps.engine import ranks
 from eps.engine.progress import remark
+from eps.nn.norms import batch_norms
 
 Batch = TypeVar("Batch")
 
@@ -132,8 +133,7 @@ class _Scored(nn.Module):
 
 def _share_norms(model: nn.Module, device: torch.device) -> None:
     """Let the batch norms that move see the photos of all processes, where torch can; in place."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not any(norm.training for norm in norms):
+    if not any(norm.training for norm in batch_norms(model).values()):
         return
     if device.type == "cpu":
         remark("batch norms see the photos of their own process alone on the CPU (trunk.frozen_norm=true: none)")

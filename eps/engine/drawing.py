@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Integer
 from PIL import Image, ImageDraw, ImageFont
 
 from eps.data.palette import class_color
+from eps.ops.extents import extent
 from eps.ops.polygons import polygons
 
 OPACITY = 0.45
@@ -76,10 +77,9 @@ def draw_rate(photo: Image.Image, per_second: float) -> Image.Image:
 
 def _fill(drawn: Image.Image, mask: Bool[np.ndarray, "H W"], color: Color) -> None:
     """Lay a mask over the photo, touching only the rows and columns that it has."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    left, top, right, bottom = extent(mask)
+    if not right:
         return
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     veil = (mask[top:bottom, left:right] * round(255 * OPACITY)).astype(np.uint8)
     drawn.paste(color, (left, top, right, bottom), Image.fromarray(veil))
 

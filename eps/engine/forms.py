@@ -15,6 +15,7 @@ from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.models.classifier import Classifier
 from eps.nn.folding import folded
+from eps.nn.norms import batch_norms
 from eps.ops.assembly import photo_localization
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -118,11 +119,7 @@ class _Compiled:
 
 def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """In place. Norms that are left keep their statistics in float32, which their kernels take beside 16-bit photos."""
-    kept = {
-        name: deepcopy(module)
-        for name, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    }
+    kept = deepcopy(batch_norms(network))
     network.to(dtype)
     for name, module in kept.items():
         network.set_submodule(name, module)

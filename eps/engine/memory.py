@@ -7,7 +7,7 @@ allocates for itself comes on top, which is what `MARGIN` stands for.
 import copy
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,13 +50,11 @@ def training_memory(model: nn.Module, *, size: tuple[int, int], optimizer_states
 
     `half` is for 16-bit precision, whose activations take half. None where the meta device cannot run the network.
     """
-    wanted = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     try:
         passing = _pass_bytes(model, size, half)
     except (NotImplementedError, RuntimeError):
         return None
-    return StepMemory(fixed=held + wanted * (1 + optimizer_states), per_photo=passing)
+    return StepMemory(fixed=_held(model) + _learning(model) * (1 + optimizer_states), per_photo=passing)
 
 
 def localization_memory(model: Any, *, size: tuple[int, int], scale: float, flip: bool) -> float | None:
@@ -70,16 +68,15 @@ def localization_memory(model: Any, *, size: tuple[int, int], scale: float, flip
 
     def work() -> None:
         maps = there.localization(torch.empty((1 + flip, 3, height, width), device="meta"), size=size)
-        found.append(maps[0].numel() * maps.element_size())
+        found.append(_bytes(maps[:1]))
 
     try:
         with torch.inference_mode():
             peak = peak_bytes(work)
     except (NotImplementedError, RuntimeError):
         return None
-    weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     # beside: the sum over scales, and what is added to it
-    needed: float = MARGIN * (weights + peak + 2 * found[0]) / GIB
+    needed: float = MARGIN * (_held(model) + peak + 2 * found[0]) / GIB
     return needed
 
 
@@ -115,7 +112,7 @@ def _pass_bytes(model: nn.Module, size: tuple[int, int], half: bool) -> int:
     images = torch.empty((PHOTOS, 3, *size), device="meta")
     if half:
         there, images = there.bfloat16(), images.bfloat16()
-    gradients = sum(p.numel() * p.element_size() for p in there.parameters() if p.requires_grad)
+    gradients = _learning(there)
     channels: list[int] = []
 
     def work() -> None:
@@ -127,6 +124,18 @@ def _pass_bytes(model: nn.Module, size: tuple[int, int], half: bool) -> int:
     with torch.enable_grad():
         passing = max(peak_bytes(work) - gradients, 0) // PHOTOS
     return passing + LOSS_COPIES * max(channels, default=0) * size[0] * size[1] * 4
+
+
+def _held(model: nn.Module) -> int:
+    return _bytes([*model.parameters(), *model.buffers()])
+
+
+def _learning(model: nn.Module) -> int:
+    return _bytes(parameter for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]

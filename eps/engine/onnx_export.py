@@ -80,9 +80,7 @@ def run_onnx(
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
-    options.intra_op_num_threads = threads
+    options = session_options(threads)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no class in common
@@ -94,6 +92,16 @@ def run_onnx(
         ) from error
     outputs: list[np.ndarray] = session.run(None, {session.get_inputs()[0].name: images})
     return outputs
+
+
+def session_options(threads: int) -> Any:
+    """How onnxruntime runs a file: on so many threads (0: one a core), and without lines of its own."""
+    from onnxruntime import SessionOptions
+
+    options = SessionOptions()
+    options.log_severity_level = SILENT
+    options.intra_op_num_threads = threads
+    return options
 
 
 def _bounded_tanh(values: Any) -> Any:

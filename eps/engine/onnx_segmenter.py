@@ -14,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from eps.engine.exported import FORMAT, INPUT, IOU, MASKS, OUTPUTS, SEMANTIC, Description
-from eps.engine.onnx_export import SILENT
+from eps.engine.onnx_export import session_options
 from eps.engine.progress import remark
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 from eps.models.segmenter import SegmenterOutput
+from eps.nn.normalization import Normalization
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -44,13 +45,8 @@ class OnnxSegmenter(nn.Module):
         self.description = description
         self.mask_iou: Callable[[Tensor], Tensor] | None = None if scorer is None else partial(_ious, scorer)
         self.has_semantic = SEMANTIC in description.outputs
-        self._mean = torch.tensor(description.mean).view(3, 1, 1)
-        self._std = torch.tensor(description.std).view(3, 1, 1)
+        self.normalize = Normalization(mean=torch.tensor(description.mean), std=torch.tensor(description.std))
         self._anchors = torch.tensor(description.anchors)
-
-    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        """Photos in 0..1 (RGB) -> what `forward` takes."""
-        return (photos - self._mean) / self._std
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> SegmenterOutput:
         pixels = images.contiguous().numpy()
@@ -108,15 +104,12 @@ def load_onnx(path: Path, *, threads: int = 0) -> OnnxSegmenter:
 def _session(path: Path, *, threads: int) -> "onnxruntime.InferenceSession":
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
-    options.intra_op_num_threads = threads
     wanted = [name for name in (CUDA, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=wanted)
     except Exception as error:  # onnxruntime's errors have no class in common
-        reason = str(error).replace("\n", " ")
-        raise UserError(f"{path} cannot be run by onnxruntime {onnxruntime.__version__}: {reason}") from error
+        told = f"{path} cannot be run by onnxruntime {onnxruntime.__version__}: {one_line(error)}"
+        raise UserError(told) from error
 
 
 def read_description(entries: Mapping[str, str], *, source: str) -> Description:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eps.engine import ranks
+
+SHOWN = 20
+"""Faults that are said one by one: a file has all."""
 
 console = Console(stderr=True, quiet=not ranks.speaks())
 
@@ -24,6 +27,14 @@ def announce(path: Path, score: float, *, fresh: bool) -> None:
 def remark(text: str) -> None:
     """Say something that a run has decided by itself: one line."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def remark_faults(faults: Sequence[str]) -> str:
+    """Say the first of several faults, one a line; how many they are, in words."""
+    for fault in faults[:SHOWN]:
+        remark(fault)
+    rest = f" ({len(faults) - SHOWN} more than shown)" if len(faults) > SHOWN else ""
+    return f"{len(faults)} fault{'s' * (len(faults) != 1)}{rest}"
 
 
 @contextmanager

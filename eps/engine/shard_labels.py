@@ -75,11 +75,12 @@ def label_shards(
     began = time.monotonic()
     with progress_bar("shards", total=len(own)) as advance:
         for source in own:
-            record = finished(folder, source, fingerprint(source))
+            made_of = fingerprint(source)
+            record = finished(folder, source, made_of)
             try:
                 if record is None:
                     photos = count(ahead(read_shard(source, classes)))
-                    record = _label_shard(photos, folder / source.name, label, fingerprint(source), skip_faults)
+                    record = _label_shard(photos, folder / source.name, label, made_of, skip_faults)
                 records.append(record)
             except UserError as error:
                 failed.append(str(error))

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from eps.ops.masks import crop
+from eps.ops.masks import crop, cropped_masks
 from eps.ops.prototypes import assemble
+from eps.ops.pseudo_labels import IGNORE
 
-IGNORE = 255
 SMALLEST_AREA = 1e-12
 """Of a truth box, in prototype pixels: a smaller one is none, and dividing by it would leave float32's range."""
 
@@ -78,7 +78,7 @@ def mask_iou_loss(
     scale = len(index) / max(len(chosen), 1)
     chosen = chosen[(goal.sum(dim=(1, 2)) > min_area)[index[chosen]]]
     truth = index[chosen]
-    found, wanted = crop(assemble(prototypes[None], coefficients[chosen])[0].sigmoid(), boxes[truth]), goal[truth]
+    found, wanted = cropped_masks(prototypes, coefficients[chosen], boxes[truth]), goal[truth]
     if ignore is not None:
         unknown = _touched(ignore, size)
         found, wanted = found.masked_fill(unknown, 0.0), wanted & ~unknown

@@ -1,6 +1,7 @@
 """YOLACT's training loss: what the segmenter's predictions cost against the truth of a batch."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -87,17 +88,19 @@ def multibox_loss(
         (prototypes[i], coefficients[i, positives[i]], rows[i], truth.boxes, truth.masks)
         for i, truth in enumerate(truths)
     ]
-    limits = (masks_per_image, generator)
+    mask_cost = partial(mask_loss, limit=masks_per_image, min_side=min_mask_side)
     confidence = confidence_loss(logits, classes, negatives_per_positive=negatives_per_positive)
-    zero = offsets.new_zeros(())
+    mask_iou = zero = offsets.new_zeros(())
+    if mask_scorer is not None:
+        rated = [(*own, truth.classes) for own, truth in zip(drawn, truths, strict=True)]
+        rating_cost = partial(mask_iou_loss, scorer=mask_scorer, limit=masks_per_image)
+        mask_iou = _summed(rating_cost, rated, truths, generator) * mask_iou_weight / count
     return MultiboxLoss(
         box=box_loss(offsets[positives], torch.cat(encoded)) * box_weight / count,
         classification=confidence * classification_weight / count,
-        mask=_masks(drawn, truths, *limits, min_mask_side) * mask_weight / count,
+        mask=_summed(mask_cost, drawn, truths, generator) * mask_weight / count,
         semantic=zero if semantic is None else _semantic(semantic, truths) * semantic_weight,
-        mask_iou=zero
-        if mask_scorer is None
-        else _mask_ious(drawn, truths, mask_scorer, *limits) * mask_iou_weight / count,
+        mask_iou=mask_iou,
     )
 
 
@@ -118,10 +121,10 @@ def _matched(
     target: Targets, anchors: Float[Tensor, "n 4"], positive: float, negative: float, crowd_coverage: float
 ) -> Match:
     """What each anchor of an image is to learn; the index is a row of its truth without crowds."""
-    truth = _without_crowds(target)
+    single = ~target.crowd
     found = match(
-        truth.boxes,
-        truth.classes,
+        target.boxes[single],
+        target.classes[single],
         anchors,
         crowds=target.boxes[target.crowd],
         positive=positive,
@@ -131,41 +134,18 @@ def _matched(
     return Match(_without_ignored(found.classes, anchors, target.ignore, crowd_coverage), found.index)
 
 
-_Drawn = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Of one image: prototypes, the positives' coefficients and truth rows, and the truth's boxes and masks."""
-
-
-def _masks(
-    drawn: Sequence[_Drawn],
+def _summed(
+    cost: Callable[..., Tensor],
+    drawn: Sequence[tuple[Tensor, ...]],
     truths: Sequence[Targets],
-    limit: int,
-    generator: torch.Generator | None,
-    min_side: float,
-) -> Float[Tensor, ""]:
-    costs = [
-        mask_loss(*own, ignore=truth.ignore, limit=limit, min_side=min_side, generator=own_generator)
-        for own, truth, own_generator in zip(drawn, truths, _alike(generator, len(truths)), strict=True)
-    ]
-    return torch.stack(costs).sum()
-
-
-def _mask_ious(
-    drawn: Sequence[_Drawn],
-    truths: Sequence[Targets],
-    scorer: Callable[[Tensor], Tensor],
-    limit: int,
     generator: torch.Generator | None,
 ) -> Float[Tensor, ""]:
+    """A mask term of each image, added up; each draws from the same state, whoever else is in the batch."""
     costs = [
-        mask_iou_loss(*own, truth.classes, scorer=scorer, ignore=truth.ignore, limit=limit, generator=own_generator)
-        for own, truth, own_generator in zip(drawn, truths, _alike(generator, len(truths)), strict=True)
+        cost(*own, ignore=truth.ignore, generator=None if generator is None else generator.clone_state())
+        for own, truth in zip(drawn, truths, strict=True)
     ]
     return torch.stack(costs).sum()
-
-
-def _alike(generator: torch.Generator | None, images: int) -> list[torch.Generator | None]:
-    """One generator an image, all in the state of this one, so that no draw depends on who else is in the batch."""
-    return [None if generator is None else generator.clone_state() for _ in range(images)]
 
 
 def _without_ignored(

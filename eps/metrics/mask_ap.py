@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Integer
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from eps.ops.extents import extent
 from eps.ops.rle import encode_rle
 
 Kind = Literal["masks", "boxes"]
@@ -108,7 +109,7 @@ def _annotations(photo: PhotoInstances, image: int, *, start: int) -> list[dict[
     """Describe a photo's instances in COCO's terms; ids count from 1, because pycocotools takes 0 for unmatched."""
     scores = np.zeros(len(photo.classes)) if photo.scores is None else photo.scores
     box_scores = scores if photo.box_scores is None else photo.box_scores
-    boxes = _boxes_of(photo.masks) if photo.boxes is None else photo.boxes
+    boxes = np.array([extent(mask) for mask in photo.masks]) if photo.boxes is None else photo.boxes
     areas = photo.masks.sum(axis=(1, 2)) if photo.areas is None else photo.areas
     rows = zip(photo.masks, photo.classes, scores, box_scores, boxes, areas, photo.crowd, strict=True)
     return [
@@ -131,16 +132,6 @@ def _by_its_box(annotation: dict[str, Any]) -> dict[str, Any]:
     """A prediction that is ranked as a box, and as large as that."""
     width, height = annotation["bbox"][2:]
     return {**annotation, "area": width * height, "score": annotation["box_score"]}
-
-
-def _boxes_of(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 4"]:
-    """Corners around masks, the last pixel's far edge included; all 0 for an empty one."""
-    boxes = np.zeros((len(masks), 4))
-    for box, mask in zip(boxes, masks, strict=True):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(rows):
-            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return boxes
 
 
 def _coco(images: list[dict[str, int]], annotations: list[dict[str, Any]], classes: int) -> Any:

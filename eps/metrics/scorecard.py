@@ -62,22 +62,21 @@ class Scorecard:
 
     def miou(self) -> float:
         """Mean IoU over background and classes, in percent."""
-        return 100 * float(segmentation_scores(self.matrix).miou)
+        return 100 * segmentation_scores(self.matrix).miou
 
     def summary(self) -> dict[str, Any]:
         """Everything, as JSON can hold it; what a split does not know is None."""
         scores = segmentation_scores(self.matrix)
-        names = self.names
         content: dict[str, Any] = {
-            "miou": self.miou(),
-            "fw_iou": 100 * float(scores.fw_iou),
-            "pixel_accuracy": 100 * float(scores.pixel_accuracy),
-            "ignored": 100 * float(scores.ignored),
-            "per_class": _named(names, 100 * np.asarray(scores.iou)),
-            "precision": _named(names, 100 * np.asarray(scores.precision)),
-            "recall": _named(names, 100 * np.asarray(scores.recall)),
+            "miou": 100 * scores.miou,
+            "fw_iou": 100 * scores.fw_iou,
+            "pixel_accuracy": 100 * scores.pixel_accuracy,
+            "ignored": 100 * scores.ignored,
+            "per_class": _named(self.names, 100 * scores.iou),
+            "precision": _named(self.names, 100 * scores.precision),
+            "recall": _named(self.names, 100 * scores.recall),
             "confusion_matrix": self.matrix.tolist(),
-            "confusion_ratio": self._confusion_ratios(names),
+            "confusion_ratio": self._confusion_ratios(),
             "pairs": [self._pair(target, coincident) for target, coincident in self.pairs],
             "boundary": self._boundary(),
             "leakage": None,
@@ -87,9 +86,9 @@ class Scorecard:
             found = leakage(self.leaked, self.context)
             hits = np.diagonal(self.matrix)[1:]
             content["leakage"] = {
-                "mean": float(found.mean),
-                "per_class": _named(self.classes, np.asarray(found.per_class)),
-                "confusion_ratio": _named(self.classes, np.asarray(context_confusion(self.leaked, hits))),
+                "mean": found.mean,
+                "per_class": _named(self.classes, found.per_class),
+                "confusion_ratio": _named(self.classes, context_confusion(self.leaked, hits)),
             }
         return content
 
@@ -105,7 +104,7 @@ class Scorecard:
         sizes = {"ap_small": found.small, "ap_medium": found.medium, "ap_large": found.large}
         return {
             **_named([*names, *sizes], 100 * np.array([*names.values(), *sizes.values()])),
-            "ap50_per_class": _named(self.classes, 100 * np.asarray(found.ap50_per_class)),
+            "ap50_per_class": _named(self.classes, 100 * found.ap50_per_class),
         }
 
     def _boundary(self) -> dict[str, float | None] | None:
@@ -132,9 +131,9 @@ class Scorecard:
             "confusion_ratio": ratio if np.isfinite(ratio) else None,
         }
 
-    def _confusion_ratios(self, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    def _confusion_ratios(self) -> dict[str, dict[str, float | None]]:
         """m_kc for every pair: pixels of the inner name that are taken for the outer one, per pixel of it found."""
-        indices = range(len(names))
+        names, indices = self.names, range(len(self.names))
         ratios = [[confusion_ratio(self.matrix, target=c, coincident=k) for k in indices if k != c] for c in indices]
         others = [[name for k, name in enumerate(names) if k != c] for c in indices]
         return {names[c]: _named(others[c], np.array(ratios[c])) for c in indices}

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eps.nn.normalization import Normalization
 from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.ops.assembly import photo_localization
 from eps.ops.localization import activate
@@ -28,9 +29,6 @@ class Classifier(nn.Module):
     (`eps.losses.classification.pooled_logits`).
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         *,
@@ -47,12 +45,7 @@ class Classifier(nn.Module):
         self.dropout = dropout
         self.coefficients = nn.Parameter(torch.empty(classes + background, trunk.prototypes))
         nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
-        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
-
-    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        """Photos in 0..1 (RGB) -> what `forward` takes."""
-        return (photos - self.mean) / self.std
+        self.normalize = Normalization(mean=mean, std=std)
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> ClassifierOutput:
         prototypes = F.dropout2d(self.trunk(images).prototypes, self.dropout, training=self.training)

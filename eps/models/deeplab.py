@@ -8,12 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import get_weight
 
-from eps.errors import UserError
+from eps.errors import UserError, one_line
+from eps.nn.normalization import Normalization
+from eps.nn.norms import batch_norms
 from eps.nn.weights import fitted, read_state_dict
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""What torchvision's ResNets are trained with."""
 
 
 class DeepLabOutput(NamedTuple):
@@ -29,37 +27,25 @@ class DeepLab(nn.Module):
     of the backbone as they were loaded, scale and shift too.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, *, backbone: nn.Module, head: nn.Module, frozen_norm: bool, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.frozen_norm = frozen_norm
-        for norm in _norms(backbone) if frozen_norm else []:
+        for norm in batch_norms(backbone).values() if frozen_norm else ():
             norm.requires_grad_(False)
-        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+        self.normalize = Normalization(mean=mean, std=std)
 
     def train(self, mode: bool = True) -> "DeepLab":
         super().train(mode)
         if self.frozen_norm:
-            for norm in _norms(self):
+            for norm in batch_norms(self).values():
                 norm.eval()
         return self
-
-    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        """Photos in 0..1 (RGB) -> what `forward` takes."""
-        return (photos - self.mean) / self.std
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> DeepLabOutput:
         maps: Tensor = self.head(self.backbone(images)["out"])
         return DeepLabOutput(maps)
-
-
-def _norms(module: nn.Module) -> list[nn.Module]:
-    return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
 
 def load_resnet_weights(model: DeepLab, *, name: str, source: str) -> None:
@@ -82,6 +68,5 @@ def _downloaded_state(name: str, setting: str) -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = get_weight(published[name]).get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{setting}: torchvision cannot get the weights of {name}: {reason}") from error
+        raise UserError(f"{setting}: torchvision cannot get the weights of {name}: {one_line(error)}") from error
     return state

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from eps.nn.box_head import BoxHead
 from eps.nn.fpn import ExtraLevels
 from eps.nn.mask_iou import MaskIoUNet
+from eps.nn.normalization import Normalization
 from eps.nn.trunk import Trunk, TrunkOutput
 from eps.ops.anchors import anchors
 from eps.ops.prototypes import assemble
@@ -49,8 +50,6 @@ class Segmenter(nn.Module):
     `mask_iou` says how well masks fit (YOLACT++); `forward` leaves it to whoever has chosen masks.
     """
 
-    mean: Tensor
-    std: Tensor
     coefficients: nn.Parameter | None
 
     def __init__(
@@ -80,24 +79,21 @@ class Segmenter(nn.Module):
             nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
         else:
             self.coefficients = None
-        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
-
-    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        """Photos in 0..1 (RGB) -> what `forward` takes."""
-        return (photos - self.mean) / self.std
+        self.normalize = Normalization(mean=mean, std=std)
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> SegmenterOutput:
         trunk = self.trunk(images)
         levels = [*trunk.levels[-3:], *self.extra(trunk.levels[-1])]
         head = self.box_head(levels)
+        grids = [(level.shape[-2], level.shape[-1]) for level in levels]
+        size = (images.shape[-2], images.shape[-1])
         return SegmenterOutput(
             offsets=head.offsets,
             logits=head.logits,
             coefficients=head.coefficients,
             prototypes=trunk.prototypes,
             semantic=self._semantic(trunk),
-            anchors=self._anchors(levels, images),
+            anchors=self._anchors(grids, size, images.device),
         )
 
     def _semantic(self, trunk: TrunkOutput) -> Float[Tensor, "b c1 h w"]:
@@ -106,23 +102,21 @@ class Segmenter(nn.Module):
         assert self.semantic_head is not None
         return F.pad(self.semantic_head(trunk.levels[-3]), (0, 0, 0, 0, 0, 1))
 
-    def _anchors(self, levels: Sequence[Tensor], images: Tensor) -> Tensor:
-        """Made anew for another size or device alone: on a GPU each making would be a copy to it."""
-        grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
-        size = (images.shape[-2], images.shape[-1])
-        if torch.compiler.is_compiling():  # sizes are symbols there, and tensors fakes: neither may be kept
-            return self._made_anchors(grids, size).to(images.device)
-        wanted = (grids, size, images.device)
-        if self._known_anchors is None or self._known_anchors[0] != wanted:
-            with torch.inference_mode(False):  # what is made now may serve training later
-                self._known_anchors = (wanted, self._made_anchors(grids, size).to(images.device))
-        return self._known_anchors[1]
-
     def anchors_of(self, size: tuple[int, int]) -> Float[Tensor, "n 4"]:
         """The anchors of a photo of a size (height, width), before the network has seen it: every halving rounds up."""
         strides = [8 * 2**level for level in range(len(self.anchor_sizes.scales))]
         grids = [(ceil(size[0] / stride), ceil(size[1] / stride)) for stride in strides]
-        return self._made_anchors(grids, size)
+        return self._anchors(grids, size, self.normalize.mean.device)
+
+    def _anchors(self, grids: Sequence[tuple[int, int]], size: tuple[int, int], device: torch.device) -> Tensor:
+        """Made anew for another size or device alone: on a GPU each making would be a copy to it."""
+        if torch.compiler.is_compiling():  # sizes are symbols there, and tensors fakes: neither may be kept
+            return self._made_anchors(grids, size).to(device)
+        wanted = (grids, size, device)
+        if self._known_anchors is None or self._known_anchors[0] != wanted:
+            with torch.inference_mode(False):  # what is made now may serve training later
+                self._known_anchors = (wanted, self._made_anchors(grids, size).to(device))
+        return self._known_anchors[1]
 
     def _made_anchors(self, grids: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         sizes = self.anchor_sizes

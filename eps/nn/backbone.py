@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from eps.errors import UserError
 from eps.nn.darknet import DarkNet53
 from eps.nn.deformable import make_deformable
+from eps.nn.norms import batch_norms
 from eps.nn.resnet38 import ResNet38
 
 RESNET38 = "resnet38"
@@ -62,7 +63,7 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         super().train(mode)
         if self.frozen_norm:
-            for norm in self._norms():
+            for norm in batch_norms(self).values():
                 norm.eval()
         return self
 
@@ -70,13 +71,10 @@ class Backbone(nn.Module):
         features: list[Tensor] = self.body(images)
         return [features[i] for i in self._taken]
 
-    def _norms(self) -> list[nn.Module]:
-        return [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-
     def _freeze(self, name: str, stage_ends: Sequence[str], stages: int) -> None:
         if stages > len(stage_ends):
             raise UserError(f"trunk.frozen_stages={stages}: {name} has {len(stage_ends)} stages")
-        frozen = self._norms() if self.frozen_norm else []
+        frozen = [*batch_norms(self).values()] if self.frozen_norm else []
         if stages:
             first = _modules_through(self.body, stage_ends[stages - 1])
             if not first:

@@ -26,11 +26,11 @@ def folded(network: Network, example: Tensor) -> Network:
     rounding. Source: Jacob et al., CVPR 2018, section 3.2.
     """
     made = copy.deepcopy(network).eval()
+    names = {module: name for name, module in made.named_modules()}
     for convolution, norm in _pairs(made, example):
         _fold(convolution, norm)
-        name = next(name for name, module in made.named_modules() if module is norm)
         # of timm's norms the activation is left
-        made.set_submodule(name, norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity())
+        made.set_submodule(names[norm], norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity())
     return made
 
 

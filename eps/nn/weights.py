@@ -1,13 +1,13 @@
 """State dicts as torch.save writes them, and whether they fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from eps.errors import UserError
+from eps.errors import UserError, some
 
 WRAPPINGS = ("state_dict", "model")
 NAMED = 5
@@ -51,7 +51,7 @@ def fitted(
     excess = [key for key in state if key not in wanted] if exactly else []
     shapes = [f"{key} {_size(state[key])} for {_size(wanted[key])}" for key in misshapen]
     faults = [
-        f"{kind} {_list(keys)}"
+        f"{kind} {some(keys, most=NAMED)}"
         for kind, keys in (("missing", missing), ("misshapen", shapes), ("unexpected", excess))
         if keys
     ]
@@ -66,12 +66,8 @@ def refuse_not_finite(state: Mapping[str, Tensor], *, source: str) -> None:
     real = {key: tensor for key, tensor in state.items() if not tensor.is_meta}  # others have no numbers
     spoilt = [key for key, tensor in real.items() if not torch.isfinite(tensor).all()]
     if spoilt:
-        raise UserError(f"{source} has numbers that are not finite in {_list(spoilt)}: train anew or take another file")
-
-
-def _list(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return ", ".join(keys[:NAMED]) + more
+        named = some(spoilt, most=NAMED)
+        raise UserError(f"{source} has numbers that are not finite in {named}: train anew or take another file")
 
 
 def _size(tensor: Tensor) -> str:

@@ -31,11 +31,6 @@ class MapSummary(NamedTuple):
     """Share of pixels below a quarter or above three quarters; none in a blank map."""
 
 
-def without_map(folder: DatasetFolder, ids: Sequence[str]) -> list[str]:
-    """The photos of `ids` that have no saliency map."""
-    return [photo for photo in ids if not folder.saliency_path(photo).is_file()]
-
-
 def advice(folder: DatasetFolder, missing: Sequence[str], *, of: int) -> str:
     """One line on what to do where photos have no saliency map."""
     example = folder.saliency_path(missing[0])

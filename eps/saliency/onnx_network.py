@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from eps.errors import UserError
+from eps.errors import UserError, one_line
 from eps.saliency.recipe import Recipe, network_input, saliency_map
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -55,7 +55,7 @@ class OnnxNetwork:
         except Exception as error:  # onnxruntime's errors have no class in common
             raise UserError(
                 f"{self._file} cannot be run on {fed.shape}; if it takes one photo at a time, set saliency.batch=1: "
-                f"{_reason(error)}"
+                f"{one_line(error)[:300]}"
             ) from error
         maps = _as_maps(values, photos=len(fed)) if np.issubdtype(values.dtype, np.floating) else None
         if maps is None:
@@ -116,7 +116,7 @@ def _open(file: Path, *, device: str, threads: int) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise UserError(f"{file} cannot be opened as an ONNX network: {_reason(error)}") from error
+        raise UserError(f"{file} cannot be opened as an ONNX network: {one_line(error)[:300]}") from error
     if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise UserError(
             "runtime.device=cuda: this onnxruntime cannot use CUDA; install onnxruntime-gpu in its place, or set "
@@ -132,7 +132,3 @@ def _as_maps(values: Float[np.ndarray, "..."], *, photos: int) -> Float[np.ndarr
     if values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
         values = values[:, 0] if values.shape[1] == 1 else values[..., 0]
     return values if values.ndim == 3 and len(values) == photos and min(values.shape[1:]) > 1 else None
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eps.data.layout import DatasetFolder
-from eps.saliency.maps import BLANK, MapSummary, summarise, without_map
+from eps.saliency.maps import BLANK, MapSummary, summarise
 
 
 class MapQuality(NamedTuple):
@@ -24,7 +24,7 @@ class MapQuality(NamedTuple):
 
 def map_quality(folder: DatasetFolder, ids: Sequence[str]) -> MapQuality:
     """Look at the maps of these photos. Raises `UserError` for one that cannot be read."""
-    missing = set(without_map(folder, ids))
+    missing = set(folder.without_saliency(ids))
     there = [photo for photo in ids if photo not in missing]
     means = {photo: float(folder.stored_saliency(photo).mean()) / 255 for photo in there}
     return MapQuality(

@@ -43,16 +43,9 @@ def _is_threshold(value: float | str) -> bool:
     return value == "auto" if isinstance(value, str) else 0 < value < 1
 
 
-def _is_weights(value: str) -> bool:
-    return value in ("imagenet", "none") or re.match(r"(package|file|mxnet):.", value) is not None
-
-
-def _is_segmenter_weights(value: str) -> bool:
-    return value == "none" or re.match(r"released:.", value) is not None
-
-
-def _is_resnet_weights(value: str) -> bool:
-    return value in ("imagenet", "none") or re.match(r"file:.", value) is not None
+def _is_source(*words: str, kinds: str) -> Callable[[str], bool]:
+    """One of these words, or `kind:` with something behind it."""
+    return lambda value: value in words or re.match(rf"({kinds}):.", value) is not None
 
 
 def _is_name(value: str) -> bool:
@@ -77,8 +70,16 @@ RULES = (
         ["run_dir", "out_dir", "data.root", "data.train", "data.scored", "data.val", "trunk.backbone", "source"],
     ),
     _Rule("must not be empty", _all(bool), ["evaluate.splits", "saliency.splits"]),
-    _Rule("must be imagenet, package:NAME, file:PATH, mxnet:PATH or none", _is_weights, ["trunk.weights"]),
-    _Rule("must be imagenet, file:PATH or none", _is_resnet_weights, ["segmenter.deeplab.weights"]),
+    _Rule(
+        "must be imagenet, package:NAME, file:PATH, mxnet:PATH or none",
+        _is_source("imagenet", "none", kinds="package|file|mxnet"),
+        ["trunk.weights"],
+    ),
+    _Rule(
+        "must be imagenet, file:PATH or none",
+        _is_source("imagenet", "none", kinds="file"),
+        ["segmenter.deeplab.weights"],
+    ),
     _Rule(
         "must be numbers between 0 and 1 (both excluded), in ascending order",
         lambda values: all(0 < value < 1 for value in values) and all(a < b for a, b in pairwise(values)),
@@ -152,11 +153,11 @@ RULES = (
     _Rule("must be 8, 16 or 32", lambda stride: stride in (8, 16, 32), ["trunk.output_stride"]),
     _Rule("must be true, false or auto", lambda frozen: frozen in (True, False, "auto"), ["trunk.frozen_norm"]),
     _Rule("must be 4 or 8", lambda stride: stride in (4, 8), ["trunk.finest_stride"]),
-    _Rule("must be none or released:FILE", _is_segmenter_weights, ["segmenter.weights"]),
+    _Rule("must be none or released:FILE", _is_source("none", kinds="released"), ["segmenter.weights"]),
     _Rule(
         "must be 0 or more, and less than 1",
         lambda value: 0 <= value < 1,
-        [*_both(_OPTIMS, "momentum"), "classifier.dropout"],
+        [*_both(_OPTIMS, "momentum"), "classifier.dropout", "data.val_share", "convert.val_share"],
     ),
     _Rule(
         "must be shares of the run between 0 and 1, in ascending order",
@@ -196,7 +197,6 @@ RULES = (
         _are_anchor_scales,
         ["segmenter.scales"],
     ),
-    _Rule("must be 0 or more, and less than 1", lambda value: 0 <= value < 1, ["data.val_share", "convert.val_share"]),
     _Rule(
         "must be names, each of them once",
         lambda names: all(names) and len(set(names)) == len(names),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eps.data.images import read_image
+from eps.data.images import read_image, read_image_size
 from eps.errors import UserError
 
 
@@ -80,7 +80,7 @@ def test_upright(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"photo{suffix}"
     Image.fromarray(pixels).save(path, exif=exif)
     image = read_image(path)
-    assert image.size == (16, 32)
+    assert image.size == read_image_size(path) == (16, 32)
     upright = np.asarray(image)
     assert upright[:15].min() > 200
     assert upright[17:].max() < 50

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, resnet50
 
 from eps.errors import UserError
-from eps.models.deeplab import IMAGENET_MEAN, IMAGENET_STD, DeepLab, load_resnet_weights
+from eps.models.deeplab import DeepLab, load_resnet_weights
 from eps.models.spec import DeepLabSpec, build_deeplab
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Features(nn.Module):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from eps.data.layout import DatasetFolder
 from eps.errors import UserError
-from eps.saliency.maps import MapSummary, advice, make_maps, summarise, without_map
+from eps.saliency.maps import MapSummary, advice, make_maps, summarise
 
 IDS = ["a", "b", "c", "d", "e"]
 
@@ -47,9 +47,9 @@ def test_maps_are_written_as_grey_pngs(folder: DatasetFolder) -> None:
 
 
 def test_missing_maps(folder: DatasetFolder) -> None:
-    assert without_map(folder, IDS) == IDS
+    assert folder.without_saliency(IDS) == IDS
     list(make_maps(folder, ["b", "d"], Red(), batch=4))
-    assert without_map(folder, IDS) == ["a", "c", "e"]
+    assert folder.without_saliency(IDS) == ["a", "c", "e"]
     line = advice(folder, ["a", "c", "e"], of=5)
     assert line.startswith(f"3 of 5 photos have no saliency map in {folder.root / 'SALImages'} (a.png is missing): ")
     for word in ("saliency=u2net saliency.model=FILE", "eps-seg[saliency]", "saliency=rembg", "classifier=cam"):
@@ -64,7 +64,7 @@ def test_what_is_done_stays_done(folder: DatasetFolder) -> None:
     with pytest.raises(UserError, match=r"JPEGImages/d.png cannot be read as an image"):
         done.extend(make_maps(folder, IDS, Red(), batch=2))
     assert done == ["a", "b"]
-    assert without_map(folder, IDS) == ["c", "d", "e"]
+    assert folder.without_saliency(IDS) == ["c", "d", "e"]
 
 
 def write(folder: DatasetFolder, **maps: np.ndarray) -> None:

@@ -27,11 +27,7 @@ def of(artifact: str, contents: Contents) -> Contents:
 
 
 def test_two_runs_are_equal_byte_by_byte(
-    finished: Path,
-    dataset: Path,
-    tmp_path: Path,
-    train: Callable[..., None],
-    contents: Callable[[Path], Contents],
+    finished: Path, dataset: Path, tmp_path: Path, train: Callable[..., None], contents: Callable[[Path], Contents]
 ) -> None:
     torch.manual_seed(123)  # what ran before does not matter
     train(dataset, tmp_path / "again")
@@ -42,11 +38,7 @@ def test_two_runs_are_equal_byte_by_byte(
 
 
 def test_another_seed_is_another_run(
-    finished: Path,
-    dataset: Path,
-    tmp_path: Path,
-    train: Callable[..., None],
-    contents: Callable[[Path], Contents],
+    finished: Path, dataset: Path, tmp_path: Path, train: Callable[..., None], contents: Callable[[Path], Contents]
 ) -> None:
     train(dataset, tmp_path / "other", "seed=1")
     made, before = contents(tmp_path / "other"), contents(finished)
@@ -55,7 +47,6 @@ def test_another_seed_is_another_run(
         assert made[path] != before[path]
 
 
-@pytest.mark.slow
 def test_another_process_makes_the_same(
     finished: Path, dataset: Path, tmp_path: Path, contents: Callable[[Path], Contents]
 ) -> None:

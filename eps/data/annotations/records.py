@@ -7,6 +7,7 @@ from typing import Any
 from unicodedata import category, normalize
 
 from eps.data.files import is_safe
+from eps.errors import one_line, some
 
 EXAMPLES = 3
 RESERVED = "background"
@@ -61,7 +62,7 @@ class Report:
 
     def notes(self) -> list[str]:
         """A line for each kind, with how often and some examples."""
-        return [f"{len(found)} {kind}: {_some(found)}" for kind, found in self.left_out.items()]
+        return [f"{len(found)} {kind}: {some(found, most=EXAMPLES)}" for kind, found in self.left_out.items()]
 
 
 def label_of(value: Any) -> str:
@@ -92,9 +93,4 @@ def photo_id(name: str) -> str:
 
 def _one_line(text: str) -> str:
     """As UTF-8 can write it, which names of files need not be."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())
-
-
-def _some(found: list[str]) -> str:
-    rest = f" and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
-    return ", ".join(found[:EXAMPLES]) + rest
+    return one_line(text.encode("utf-8", "backslashreplace").decode("utf-8"))

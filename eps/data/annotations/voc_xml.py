@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from eps.data.annotations.records import AnnotatedObject, AnnotatedPhoto, Report, label_of, photo_id
 from eps.data.annotations.source import SourcePhotos
@@ -17,6 +17,7 @@ from eps.data.artifacts import read_mask
 from eps.data.coco_checks import OUTSIDE
 from eps.data.images import read_header
 from eps.errors import UserError
+from eps.ops.extents import extent
 from eps.ops.pseudo_labels import IGNORE
 from eps.ops.rle import encode_rle
 
@@ -153,7 +154,7 @@ def _with_masks(
     made = []
     for number, found in enumerate(objects, start=1):
         mask = None if labels is None or number >= IGNORE else labels == number
-        if mask is not None and _iou(_around(mask), found.corners) < ALIKE:
+        if mask is not None and _iou(extent(mask), found.corners) < ALIKE:
             report.note("objects have no mask that fits their box: the box alone is used", f"{path} ({found.label})")
             mask = None
         x1, y1, x2, y2 = found.corners
@@ -170,15 +171,7 @@ def _with_masks(
     return made
 
 
-def _around(mask: Bool[np.ndarray, "H W"]) -> Corners:
-    """The box around a mask; without area where it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return (0.0, 0.0, 0.0, 0.0)
-    return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-
-
-def _iou(one: Corners, other: Corners) -> float:
+def _iou(one: tuple[int, int, int, int], other: Corners) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)
