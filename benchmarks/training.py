@@ -175,6 +175,7 @@ def _segmenter(options: argparse.Namespace) -> tuple[Segmenter, Callable[[Any], 
         return partial(
             instance_losses,
             normalize=own.normalize,
+            tag_weight=0,
             mask_iou_weight=0.0,
             min_mask_side=0.0,
             masks_per_image=100,
@@ -197,7 +198,8 @@ def _instances(options: argparse.Namespace, device: torch.device) -> list[PhotoI
         masks = _blobs(options, 3)
         classes = torch.randint(options.classes, (3,))
         semantic = (masks * (classes + 1)[:, None, None]).amax(dim=0).to(torch.uint8)
-        parts = (photo, semantic, masks, classes, torch.zeros(3, dtype=torch.bool))
+        tags = torch.isin(torch.arange(options.classes), classes).float()
+        parts = (photo, semantic, masks, classes, torch.zeros(3, dtype=torch.bool), tags)
         made.append(PhotoInstances(*(part.to(device) for part in parts)))
     return made
 

@@ -248,6 +248,7 @@ def _segmenter_spec(cfg: Config, classes: tuple[str, ...]) -> SegmenterSpec:
         square_anchors=node.square_anchors,
         design=node.design.value,
         mask_iou=node.mask_iou,
+        tag_head=node.tag_weight > 0,
     )
 
 

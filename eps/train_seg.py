@@ -184,6 +184,7 @@ def _yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskS
             mask_weight=node.mask_weight,
             semantic_weight=node.semantic_weight,
             mask_iou_weight=node.mask_iou_weight,
+            tag_weight=node.tag_weight,
             masks_per_image=node.masks_per_image,
             min_mask_side=0.0 if spec.design == "released" else MIN_MASK_SIDE,
             mask_scorer=model.mask_iou,

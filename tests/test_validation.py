@@ -79,6 +79,7 @@ def changed(cfg: Config, key: str, value: object) -> Config:
         ("segmenter.weights", "released:"),
         ("segmenter.masks_per_image", 0),
         ("segmenter.mask_iou_weight", -1.0),
+        ("segmenter.tag_weight", -1.0),
         ("trunk.prototypes", 0),
         ("trunk.fpn_channels", 0),
         ("classifier.dropout", 1.0),

@@ -21,6 +21,8 @@ def paste(
     for mask, index in zip(pasted, source.classes[chosen], strict=True):
         semantic[mask] = (index + 1).to(semantic.dtype)
     left = target.masks & ~cover
+    tags = target.tags.clone()
+    tags[source.classes[chosen]] = 1
     kept = left.flatten(1).sum(dim=1) >= min_area
     return PhotoInstances(
         photo=torch.where(cover, source.photo, target.photo),
@@ -28,4 +30,5 @@ def paste(
         masks=torch.cat([left[kept], pasted]),
         classes=torch.cat([target.classes[kept], source.classes[chosen]]),
         uncertain=torch.cat([target.uncertain[kept], source.uncertain[chosen]]),
+        tags=tags,
     )

@@ -151,7 +151,14 @@ class InstanceDataset(Dataset[PhotoInstances]):
         )
         uncertain = torch.from_numpy(truth.uncertain)
         kept = ((boxes[:, 2:] > boxes[:, :2]).all(dim=1) | uncertain) & self._large_enough(masks)
-        return PhotoInstances(image, semantic[0], masks[kept], torch.from_numpy(truth.classes)[kept], uncertain[kept])
+        return PhotoInstances(
+            photo=image,
+            semantic=semantic[0],
+            masks=masks[kept],
+            classes=torch.from_numpy(truth.classes)[kept],
+            uncertain=uncertain[kept],
+            tags=torch.from_numpy(self.folder.tags(photo)).float(),
+        )
 
     def _large_enough(self, masks: Bool[Tensor, "n H W"]) -> Bool[Tensor, " n"]:
         boxes = _boxes(masks)

@@ -57,3 +57,5 @@ class PhotoInstances(NamedTuple):
     masks: Bool[Tensor, "n H W"]
     classes: Integer[Tensor, " n"]
     uncertain: Bool[Tensor, " n"]
+    tags: Float[Tensor, " c"]
+    """Of the whole photo, and of what was pasted onto it: 1 or 0."""

@@ -9,6 +9,7 @@ from torchvision.ops import masks_to_boxes
 
 from eps.data.samples import LabelledPhotos, PhotoInstances
 from eps.engine.descent import Losses
+from eps.losses.classification import tag_loss
 from eps.losses.masks import semantic_cross_entropy
 from eps.losses.multibox import Targets, count_positives, multibox_loss
 from eps.models.deeplab import DeepLabOutput
@@ -29,6 +30,7 @@ def instance_losses(
     mask_weight: float,
     semantic_weight: float,
     mask_iou_weight: float,
+    tag_weight: float,
     masks_per_image: int,
     min_mask_side: float,
     mask_scorer: nn.Module | None,
@@ -74,6 +76,8 @@ def instance_losses(
         terms["semantic"] = semantic_weight * semantic_cross_entropy(output.semantic, labels, count=pixels)
     if mask_scorer is not None:
         terms["mask_iou"] = instances.mask_iou
+    if output.tags is not None:
+        terms["tags"] = tag_weight * tag_loss(output.tags, torch.stack([sample.tags for sample in batch]))
     return Losses(total=torch.stack(list(terms.values())).sum(), terms=terms)
 
 

@@ -13,6 +13,7 @@ from eps.nn.box_head import BoxHead
 from eps.nn.fpn import ExtraLevels
 from eps.nn.mask_iou import MaskIoUNet
 from eps.nn.normalization import Normalization
+from eps.nn.tag_head import TagHead
 from eps.nn.trunk import Trunk, TrunkOutput
 from eps.ops.anchors import anchors
 from eps.ops.prototypes import assemble
@@ -39,6 +40,8 @@ class SegmenterOutput(NamedTuple):
     """Semantic map logits, background last."""
     anchors: Float[Tensor, "n 4"]
     """Centre-size, relative to the image."""
+    tags: Float[Tensor, "b c"] | None = None
+    """Tag logits of each photo as a whole, where the segmenter has a tag head."""
 
 
 class Segmenter(nn.Module):
@@ -47,7 +50,8 @@ class Segmenter(nn.Module):
     Levels P3..P7 carry anchors; the prototype head is at stride 4. Without a `semantic_head` the semantic map is a
     combination of the same planes, with learned coefficients; with one, a convolution of P3, it is that of YOLACT: a
     sigmoid a class and no background, whose logit is then 0, so that it wins where every sigmoid is below one half.
-    `mask_iou` says how well masks fit (YOLACT++); `forward` leaves it to whoever has chosen masks.
+    `mask_iou` says how well masks fit (YOLACT++); `forward` leaves it to whoever has chosen masks. With a `tag_head`
+    the photo as a whole says which classes it shows: once trained, the class logits of anchors and pixels go by that.
     """
 
     coefficients: nn.Parameter | None
@@ -60,6 +64,7 @@ class Segmenter(nn.Module):
         box_head: BoxHead,
         semantic_head: nn.Conv2d | None,
         mask_iou: MaskIoUNet | None,
+        tag_head: TagHead | None = None,
         anchor_sizes: AnchorSizes,
         classes: int,
         mean: Tensor,
@@ -71,6 +76,7 @@ class Segmenter(nn.Module):
         self.box_head = box_head
         self.semantic_head = semantic_head
         self.mask_iou = mask_iou
+        self.tag_head = tag_head
         self.has_semantic = True  # not where released weights came without
         self.anchor_sizes = anchor_sizes
         self._known_anchors: tuple[object, Tensor] | None = None  # no state: the last ones, and what they are for
@@ -87,14 +93,16 @@ class Segmenter(nn.Module):
         head = self.box_head(levels)
         grids = [(level.shape[-2], level.shape[-1]) for level in levels]
         size = (images.shape[-2], images.shape[-1])
-        return SegmenterOutput(
+        output = SegmenterOutput(
             offsets=head.offsets,
             logits=head.logits,
             coefficients=head.coefficients,
             prototypes=trunk.prototypes,
             semantic=self._semantic(trunk),
             anchors=self._anchors(grids, size, images.device),
+            tags=None if self.tag_head is None else self.tag_head(trunk.features),
         )
+        return output if self.training else _given_tags(output)
 
     def _semantic(self, trunk: TrunkOutput) -> Float[Tensor, "b c1 h w"]:
         if self.coefficients is not None:
@@ -121,3 +129,17 @@ class Segmenter(nn.Module):
     def _made_anchors(self, grids: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         sizes = self.anchor_sizes
         return anchors(grids=grids, scales=sizes.scales, ratios=sizes.ratios, size=size, square=sizes.square)
+
+
+def _given_tags(output: SegmenterOutput) -> SegmenterOutput:
+    """Class logits of anchors and pixels plus the log probability of each class's tag; the background's stay.
+
+    While training they stay apart: tags of the training photos are soon known by heart, and pixels would learn less.
+    """
+    if output.tags is None:
+        return output
+    prior = F.logsigmoid(output.tags)
+    return output._replace(
+        logits=output.logits + F.pad(prior, (1, 0))[:, None],
+        semantic=output.semantic + F.pad(prior, (0, 1))[:, :, None, None],
+    )

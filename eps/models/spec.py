@@ -22,6 +22,7 @@ from eps.nn.box_head import BoxHead
 from eps.nn.fpn import FPN, ExtraLevels
 from eps.nn.mask_iou import MaskIoUNet
 from eps.nn.prototype_head import PrototypeHead
+from eps.nn.tag_head import TagHead
 from eps.nn.trunk import IdentityTrunk, Trunk
 
 TrunkHead = Literal["prototypes", "identity"]
@@ -92,6 +93,8 @@ class SegmenterSpec:
     design: SegmenterDesign = "shared"
     mask_iou: bool = False
     """With YOLACT++'s net that says how well masks fit."""
+    tag_head: bool = False
+    """With a layer that says which classes the photo as a whole shows."""
     kind: Literal["segmenter"] = "segmenter"
 
 
@@ -132,8 +135,9 @@ def build_segmenter(spec: SegmenterSpec) -> Segmenter:
         )
     channels, classes = spec.trunk.fpn_channels, len(spec.classes)
     released = spec.design == "released"
+    trunk = _trunk(spec.trunk)
     model = Segmenter(
-        trunk=_trunk(spec.trunk),
+        trunk=trunk,
         extra=ExtraLevels(channels=channels, levels=len(spec.scales) - 3),
         box_head=BoxHead(
             in_channels=channels,
@@ -145,6 +149,7 @@ def build_segmenter(spec: SegmenterSpec) -> Segmenter:
         ),
         semantic_head=nn.Conv2d(channels, classes, 1) if released else None,
         mask_iou=MaskIoUNet(classes=classes) if spec.mask_iou else None,
+        tag_head=TagHead(channels=trunk.backbone.channels[-1], classes=classes) if spec.tag_head else None,
         anchor_sizes=AnchorSizes(scales=spec.scales, ratios=spec.ratios, square=spec.square_anchors),
         classes=classes,
         mean=torch.tensor(spec.trunk.mean),

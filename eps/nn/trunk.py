@@ -13,6 +13,8 @@ from eps.nn.prototype_head import PrototypeHead
 class TrunkOutput(NamedTuple):
     levels: list[Float[Tensor, "b c _ _"]]
     """Pyramid levels P2..P5 or P3..P5 (strides 4 or 8 to 32), finest first; none of an identity head."""
+    features: Float[Tensor, "b c _ _"]
+    """The backbone's coarsest."""
     prototypes: Float[Tensor, "b k h w"]
     """Prototype planes: at stride 4, or of an identity head at the backbone's last stride."""
 
@@ -28,8 +30,9 @@ class Trunk(nn.Module):
         self.prototypes = head.prototypes
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> TrunkOutput:
-        levels = self.fpn(self.backbone(images))
-        return TrunkOutput(levels=levels, prototypes=self.head(levels[0]))
+        features = self.backbone(images)
+        levels = self.fpn(features)
+        return TrunkOutput(levels=levels, features=features[-1], prototypes=self.head(levels[0]))
 
 
 class IdentityTrunk(nn.Module):
@@ -41,4 +44,5 @@ class IdentityTrunk(nn.Module):
         self.prototypes = backbone.channels[-1]
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> TrunkOutput:
-        return TrunkOutput(levels=[], prototypes=self.backbone(images)[-1])
+        features = self.backbone(images)[-1]
+        return TrunkOutput(levels=[], features=features, prototypes=features)

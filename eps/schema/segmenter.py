@@ -112,6 +112,9 @@ class SegmenterConfig:
     mask_weight: float
     semantic_weight: float
     mask_iou_weight: float
+    tag_weight: float
+    """Of the loss of a head that tells a photo's tags from its coarsest features; once trained, the classes of anchors
+    and pixels go by it too. 0: no such head. Needs `design=shared`."""
     masks_per_image: int
     """So many anchors of a photo, drawn at random, learn masks."""
     steps: int

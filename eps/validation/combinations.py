@@ -17,6 +17,7 @@ def validate_combinations(cfg: Config) -> None:
     """Raise `UserError` for the first values that do not go together."""
     _validate_splits(cfg)
     _validate_evaluation(cfg)
+    _validate_tag_head(cfg)
     _validate_released(cfg)
     _validate_prediction(cfg)
     _validate_saliency(cfg)
@@ -40,6 +41,11 @@ def _validate_evaluation(cfg: Config) -> None:
         raise UserError("evaluate.shuffle=True: which photos are scored is the same without evaluate.photos=N")
     if cfg.evaluate.thresholds and cfg.evaluate.subject is not Subject.pseudo_masks:
         raise UserError("evaluate.thresholds: only pseudo-masks have maps to threshold; leave out evaluate=segmenter")
+
+
+def _validate_tag_head(cfg: Config) -> None:
+    if cfg.segmenter.tag_weight and cfg.segmenter.design is SegmenterDesign.released:
+        raise UserError("segmenter.tag_weight: YOLACT's own design has no tag head; set it to 0, or design=shared")
 
 
 def _validate_released(cfg: Config) -> None:

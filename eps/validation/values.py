@@ -121,6 +121,7 @@ RULES = (
             "segmenter.augment.min_side",
             "segmenter.start",
             *_both(["segmenter"], "box_weight", "class_weight", "mask_weight", "semantic_weight", "mask_iou_weight"),
+            "segmenter.tag_weight",
             *_both(["runtime"], "workers", "threads", "batch", "checkpoint_every", "max_bad_steps"),
             *_both(_CRFS, "gaussian_compat", "bilateral_compat"),
             *_both(["predict"], "frames", "instance", "benchmark"),

@@ -15,6 +15,7 @@ def sample(rows: list[list[int]], *, brightness: float, uncertain: bool = False)
         masks=masks,
         classes=torch.tensor([v - 1 for v in values], dtype=torch.int64),
         uncertain=torch.full((len(values),), uncertain),
+        tags=torch.isin(torch.arange(5), torch.tensor([v - 1 for v in values], dtype=torch.int64)).float(),
     )
 
 
@@ -28,6 +29,12 @@ def pasted(*chosen: bool, min_area: int = 1) -> PhotoInstances:
 
 def test_nothing_chosen_changes_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(pasted(False, False), TARGET, strict=True))
+
+
+def test_tags_are_those_of_the_photo_and_of_what_was_pasted() -> None:
+    assert pasted(False, False).tags.tolist() == [1, 0, 1, 0, 0]
+    assert pasted(False, True).tags.tolist() == [1, 0, 1, 0, 1]
+    assert TARGET.tags.tolist() == [1, 0, 1, 0, 0]
 
 
 def test_chosen_instances_cover_what_is_there() -> None:

@@ -51,25 +51,28 @@ def instances() -> PhotoInstances:
     masks[0, 2:6, 1:5] = True
     semantic = torch.zeros(8, 8, dtype=torch.uint8)
     semantic[masks[0]], semantic[7] = 2, 255
-    return PhotoInstances(torch.rand(3, 8, 8), semantic, masks, torch.tensor([1]), torch.tensor([False]))
+    tags = torch.tensor([1.0, 1.0])  # also of a class that no mask shows
+    return PhotoInstances(torch.rand(3, 8, 8), semantic, masks, torch.tensor([1]), torch.tensor([False]), tags)
 
 
 ANCHORS = torch.tensor([[0.375, 0.5, 0.5, 0.5], [0.9, 0.1, 0.1, 0.1], [0.8, 0.9, 0.1, 0.1]])
 
 
 class Raw(nn.Module):
+    tags: Tensor | None = None
+
     def forward(self, images: Tensor) -> SegmenterOutput:
         g = torch.Generator().manual_seed(0)
         b = len(images)
         shapes = ((b, 3, 4), (b, 3, 3), (b, 3, 2), (b, 2, 4, 4), (b, 3, 4, 4))
-        return SegmenterOutput(*(torch.randn(*shape, generator=g) for shape in shapes), ANCHORS)
+        return SegmenterOutput(*(torch.randn(*shape, generator=g) for shape in shapes), ANCHORS, self.tags)
 
 
-def losses_of(**options: object) -> Losses:
+def losses_of(model: nn.Module | None = None, **options: object) -> Losses:
     weights = {"box_weight": 1.5, "class_weight": 2.0, "mask_weight": 3.0, "semantic_weight": 10.0}
-    others = {"mask_iou_weight": 5.0, "masks_per_image": 100, "min_mask_side": 0.0}
+    others = {"mask_iou_weight": 5.0, "tag_weight": 4.0, "masks_per_image": 100, "min_mask_side": 0.0}
     others |= {"mask_scorer": None, "sigmoid_maps": False}
-    return instance_losses(Raw(), [instances()] * 2, 7, normalize=doubled, **(weights | others | options))
+    return instance_losses(model or Raw(), [instances()] * 2, 7, normalize=doubled, **(weights | others | options))
 
 
 def expected_losses(**options: object) -> MultiboxLoss:
@@ -103,6 +106,16 @@ def test_instance_losses_are_yolacts_terms_and_a_weighted_semantic_one() -> None
     torch.testing.assert_close(found.terms["semantic"], 10 * semantic)
     torch.testing.assert_close(found.total, sum(found.terms.values()))
     assert all(float(term) > 0 for term in found.terms.values())
+
+
+def test_a_tag_head_is_held_to_the_photos_tags() -> None:
+    model = Raw()
+    model.tags = torch.tensor([[2.0, 1.0], [0.5, -1.0]])
+    found = losses_of(model)
+    told = -torch.tensor([2.0, 1.0, 0.5, -1.0]).sigmoid().log().mean()
+    torch.testing.assert_close(found.terms["tags"], 4 * told)
+    torch.testing.assert_close(found.total, sum(found.terms.values()))
+    assert "tags" not in losses_of().terms
 
 
 def test_a_box_counts_as_no_smaller_than_it_is_told() -> None:

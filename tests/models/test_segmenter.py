@@ -17,12 +17,16 @@ Make = Callable[..., Segmenter]
 @pytest.fixture
 def segmenter(trunk_spec: TrunkSpec) -> Make:
     def make(
-        *, classes: int = 3, scales: tuple[tuple[float, ...], ...] = SCALES, ratios: tuple[float, ...] = RATIOS
+        *,
+        classes: int = 3,
+        scales: tuple[tuple[float, ...], ...] = SCALES,
+        ratios: tuple[float, ...] = RATIOS,
+        tag_head: bool = False,
     ) -> Segmenter:
         torch.manual_seed(0)
         names = tuple(f"class {i}" for i in range(classes))
-        spec = SegmenterSpec(trunk=trunk_spec, classes=names, image_size=(64, 64), scales=scales, ratios=ratios)
-        return build_segmenter(spec).eval()
+        sizes = {"image_size": (64, 64), "scales": scales, "ratios": ratios}
+        return build_segmenter(SegmenterSpec(trunk=trunk_spec, classes=names, tag_head=tag_head, **sizes)).eval()
 
     return make
 
@@ -167,3 +171,29 @@ def test_every_released_weight_learns(released: Segmenter) -> None:
 def test_anchors_are_known_before_the_network_has_run(size: tuple[int, int], levels: int, segmenter: Make) -> None:
     model = segmenter(scales=SCALES[:levels])
     assert torch.equal(model.anchors_of(size), model(torch.rand(1, 3, *size)).anchors)
+
+
+def test_a_tag_head_weighs_the_classes_of_a_photo_once_trained(segmenter: Make) -> None:
+    """Pixels and anchors are left as they are while training, and to the background always."""
+    model = segmenter(tag_head=True)
+    photos = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        model.tag_head.linear.weight.normal_()
+        model.tag_head.linear.bias.copy_(torch.tensor([3.0, -2.0, -9.0]))
+        given, tags = model(photos), model(photos).tags
+        model.tag_head, head = None, model.tag_head
+        plain = model(photos)
+        model.tag_head = head
+        model.training = True  # no batch norm is told
+        training = model(photos)
+    assert torch.equal(training.logits, plain.logits)
+    assert torch.equal(training.semantic, plain.semantic)
+    assert torch.equal(training.tags, tags)
+    assert plain.tags is None
+    prior = 1 / (1 + torch.exp(-tags))
+    for c in range(3):
+        weighed = plain.semantic[:, c].exp() * prior[:, c, None, None]
+        torch.testing.assert_close(given.semantic[:, c].exp(), weighed)
+        torch.testing.assert_close(given.logits[..., c + 1].exp(), plain.logits[..., c + 1].exp() * prior[:, c, None])
+    assert torch.equal(given.semantic[:, 3], plain.semantic[:, 3])
+    assert torch.equal(given.logits[..., 0], plain.logits[..., 0])
