@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from benchmarks import degraded, results
 from benchmarks.harness import OURS, PLAIN, Comparison, arguments, bandwidth, interleave, machine, show
 
 CPU = torch.device("cpu")
@@ -71,3 +74,58 @@ def test_settings_and_machine() -> None:
     assert machine(CPU).gpu is None
     assert machine(CPU).cores >= 1
     assert bandwidth(CPU, size=2**20, rounds=1) > 0
+
+
+def test_spoiled_saliency_is_a_share_that_goes_by_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = {f"photo {i}": np.full((4, 6), i, dtype=np.uint8) for i in range(50)}
+    (tmp_path / "maps").mkdir()
+    for name, saliency in maps.items():
+        Image.fromarray(saliency).save(tmp_path / "maps" / f"{name}.png")
+    kinds = {"blank": 0, "inverted": 255}
+    for kind in kinds:
+        degraded.main([str(tmp_path / "maps"), str(tmp_path / kind), "--kind", kind, "--share", "0.2"])
+    spoiled = {name for name in maps if degraded.is_spoiled(name, share=0.2, seed=0)}
+    assert 4 <= len(spoiled) <= 17
+    assert f"{len(spoiled)} of 50 maps blank" in capsys.readouterr().out
+    for name, saliency in maps.items():
+        blank, inverted = (np.asarray(Image.open(tmp_path / kind / f"{name}.png")) for kind in kinds)
+        assert (blank == (0 if name in spoiled else saliency)).all()
+        assert (inverted == (255 - saliency if name in spoiled else saliency)).all()
+
+
+def test_blurred_saliency_keeps_its_mean_and_loses_its_borders() -> None:
+    saliency = np.zeros((40, 60), dtype=np.uint8)
+    saliency[10:30, 20:40] = 200
+    soft = degraded.blurred(saliency)
+    assert abs(float(soft.mean()) - float(saliency.mean())) < 1
+    assert np.abs(np.diff(soft.astype(int))).max() < 60
+
+
+def test_results_are_those_of_a_runs_evaluations(tmp_path: Path) -> None:
+    run, out = tmp_path / "voc_mini", tmp_path / "results.json"
+    made_by = {"hardware": {"processor": "A CPU", "cores": 2, "devices": []}}
+    contents: dict[str, object] = {
+        "evaluation/pseudo_masks.json": {"splits": {"train": {"miou": 61.26}}, "made_by": made_by},
+        "evaluation/segmenter.json": {"splits": {"val": {"miou": 54.04}}},
+        "truth/evaluation/segmenter.json": {"splits": {"val": {"miou": 58.96}}},
+        "cam/evaluation/pseudo_masks.json": {"best_threshold": {"miou": 36.0}},
+        "segmenter/manifest.json": {"seed": 3},
+    }
+    for name, content in contents.items():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(json.dumps(content))
+    out.write_text('{"other": {}}')
+    results.main([str(run), str(out), "--command", "make it"])
+    assert json.loads(out.read_text()) == {
+        "other": {},
+        "voc_mini": {
+            "pseudo_miou_train": 61.3,
+            "segmenter_miou_val": 54.0,
+            "segmenter_truth_miou_val": 59.0,
+            "supervision_ratio": 0.917,
+            "cam_miou_train": 36.0,
+            "command": "make it",
+            "machine": "A CPU, 2 cores",
+            "seed": 3,
+        },
+    }

@@ -52,11 +52,30 @@ def save_model(path: Path, model: Classifier | Segmenter | DeepLab, spec: Spec) 
 
 
 def load_classifier(path: Path) -> tuple[Classifier, ClassifierSpec]:
-    """Rebuild a classifier from its checkpoint, in evaluation mode. Raises `UserError` for anything else."""
+    """Rebuild a classifier from its checkpoint, in evaluation mode, or from that of a segmenter of our design.
+
+    Such a segmenter's semantic map is a combination of the same planes as a classifier's maps: its trunk and class
+    coefficients make one. Raises `UserError` for anything else.
+    """
     spec = read_spec(path)
-    if not isinstance(spec, ClassifierSpec):
-        raise UserError(f"{path} holds a segmenter, a classifier is needed: give the folder of stage 1")
-    return _rebuilt(build_classifier, spec, path), spec
+    if isinstance(spec, ClassifierSpec):
+        return _rebuilt(build_classifier, spec, path), spec
+    if isinstance(spec, SegmenterSpec) and spec.design == "shared":
+        return _as_classifier(_rebuilt(build_segmenter, spec, path), spec)
+    raise UserError(f"{path} holds a segmenter of another design, a classifier is needed: give the folder of stage 1")
+
+
+def _as_classifier(segmenter: Segmenter, spec: SegmenterSpec) -> tuple[Classifier, ClassifierSpec]:
+    own = ClassifierSpec(trunk=spec.trunk, classes=spec.classes, background=True)
+    classifier = build_classifier(own)
+    assert segmenter.coefficients is not None
+    classifier.load_state_dict(
+        {
+            "coefficients": segmenter.coefficients.detach(),
+            **{f"trunk.{key}": value for key, value in segmenter.trunk.state_dict().items()},
+        }
+    )
+    return classifier.eval(), own
 
 
 def load_classifier_for(path: Path, classes: tuple[str, ...]) -> Classifier:

@@ -18,6 +18,9 @@ from eps.nn.trunk import Trunk, TrunkOutput
 from eps.ops.anchors import anchors
 from eps.ops.prototypes import assemble
 
+NOT_SHOWN = -1e4
+"""Added to a class's logits leaves it no probability, in any precision."""
+
 
 class AnchorSizes(NamedTuple):
     """Anchor scales of each level in pixels (a tuple a level, P3 first), and the ratios that all levels share.
@@ -132,14 +135,17 @@ class Segmenter(nn.Module):
 
 
 def _given_tags(output: SegmenterOutput) -> SegmenterOutput:
-    """Class logits of anchors and pixels plus the log probability of each class's tag; the background's stay.
+    """Pixels keep to the classes that the photo is likelier than not to show, and to the likeliest in any case.
 
-    While training they stay apart: tags of the training photos are soon known by heart, and pixels would learn less.
+    An anchor's class logits are given the log probability of the class's tag: what is doubtful scores less. The
+    background's stay. While training all this stays apart: tags of the training photos are soon known by heart, and
+    pixels would learn less.
     """
     if output.tags is None:
         return output
-    prior = F.logsigmoid(output.tags)
+    shown = (output.tags > 0) | (output.tags == output.tags.amax(dim=1, keepdim=True))
+    held = torch.where(shown, 0.0, NOT_SHOWN)
     return output._replace(
-        logits=output.logits + F.pad(prior, (1, 0))[:, None],
-        semantic=output.semantic + F.pad(prior, (0, 1))[:, :, None, None],
+        logits=output.logits + F.pad(F.logsigmoid(output.tags), (1, 0))[:, None],
+        semantic=output.semantic + F.pad(held, (0, 1))[:, :, None, None],
     )

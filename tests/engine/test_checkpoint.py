@@ -112,11 +112,24 @@ def test_failed_writing_keeps_the_old_file(
     assert path.read_bytes() == before
 
 
-def test_one_is_not_the_other(classifier: tuple[Path, Classifier], segmenter: tuple[Path, Segmenter]) -> None:
+def test_one_is_not_the_other(
+    classifier: tuple[Path, Classifier], segmenter_spec: SegmenterSpec, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"classifier\.safetensors holds a classifier, a segmenter is needed"):
         load_segmenter(classifier[0])
-    with pytest.raises(UserError, match=r"segmenter\.safetensors holds a segmenter, a classifier is needed"):
-        load_classifier(segmenter[0])
+    spec = replace(segmenter_spec, design="released")
+    save_model(tmp_path / "yolact.safetensors", build_segmenter(spec), spec)
+    with pytest.raises(UserError, match=r"yolact\.safetensors holds a segmenter of another design, a classifier is"):
+        load_classifier(tmp_path / "yolact.safetensors")
+
+
+def test_our_segmenter_serves_as_a_classifier_with_the_same_maps(segmenter: tuple[Path, Segmenter]) -> None:
+    path, model = segmenter
+    found, spec = load_classifier(path)
+    photos = torch.rand(2, 3, 64, 64)
+    assert (spec.classes, spec.background) == (CLASSES, True)
+    assert not found.training
+    torch.testing.assert_close(found(photos).maps, model.eval()(photos).semantic)
 
 
 def test_ours_for_a_datasets_classes(classifier: tuple[Path, Classifier]) -> None:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -178,22 +179,27 @@ def test_a_tag_head_weighs_the_classes_of_a_photo_once_trained(segmenter: Make) 
     model = segmenter(tag_head=True)
     photos = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        model.tag_head.linear.weight.normal_()
-        model.tag_head.linear.bias.copy_(torch.tensor([3.0, -2.0, -9.0]))
-        given, tags = model(photos), model(photos).tags
-        model.tag_head, head = None, model.tag_head
-        plain = model(photos)
-        model.tag_head = head
+        model.tag_head.linear.bias.copy_(torch.tensor([3.0, -2.0, 1.0]))
+        given = model(photos)
         model.training = True  # no batch norm is told
-        training = model(photos)
-    assert torch.equal(training.logits, plain.logits)
-    assert torch.equal(training.semantic, plain.semantic)
-    assert torch.equal(training.tags, tags)
-    assert plain.tags is None
-    prior = 1 / (1 + torch.exp(-tags))
-    for c in range(3):
-        weighed = plain.semantic[:, c].exp() * prior[:, c, None, None]
-        torch.testing.assert_close(given.semantic[:, c].exp(), weighed)
-        torch.testing.assert_close(given.logits[..., c + 1].exp(), plain.logits[..., c + 1].exp() * prior[:, c, None])
-    assert torch.equal(given.semantic[:, 3], plain.semantic[:, 3])
-    assert torch.equal(given.logits[..., 0], plain.logits[..., 0])
+        plain = model(photos)
+    assert torch.equal(given.tags, plain.tags)
+    assert given.tags.tolist() == [[3.0, -2.0, 1.0]] * 2
+    prior = torch.tensor([1.0, 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(2)), 1 / (1 + math.exp(-1))])
+    torch.testing.assert_close(given.logits.exp(), plain.logits.exp() * prior)
+    shown = [0, 2, 3]  # likelier than not, and the background
+    torch.testing.assert_close(given.semantic[:, shown], plain.semantic[:, shown])
+    assert (given.semantic.softmax(dim=1)[:, 1] == 0).all()
+
+
+def test_the_likeliest_class_of_a_photo_is_shown_however_unlikely(segmenter: Make) -> None:
+    model = segmenter(tag_head=True)
+    with torch.no_grad():
+        model.tag_head.linear.bias.copy_(torch.tensor([-5.0, -4.0, -6.0]))
+        shares = model(torch.rand(1, 3, 64, 64)).semantic.softmax(dim=1)[0]
+    assert (shares[[0, 2]] == 0).all()
+    assert (shares[[1, 3]] > 0).all()
+
+
+def test_without_a_tag_head_nothing_is_said_of_tags(segmenter: Make) -> None:
+    assert segmenter()(torch.rand(1, 3, 64, 64)).tags is None

@@ -206,9 +206,9 @@ def test_truncated_checkpoint(place: Place, artifact: str, verb: ModuleType, ove
     assert f"{artifact}/model.safetensors is not a checkpoint of ours" in place.refuses(verb, override)
 
 
-def test_segmenter_for_a_classifier(place: Place) -> None:
-    shutil.copy(place.run / "segmenter/model.safetensors", place.run / "classifier/model.safetensors")
-    assert "holds a segmenter, a classifier is needed" in place.refuses(pseudo_masks)
+def test_classifier_for_a_segmenter(place: Place) -> None:
+    shutil.copy(place.run / "classifier/model.safetensors", place.run / "segmenter/model.safetensors")
+    assert "holds a classifier, a segmenter is needed" in place.refuses(evaluate, "evaluate=segmenter")
 
 
 @pytest.mark.parametrize(
