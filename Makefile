@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python
 TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --max-worker-restart=0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stage1 stage2 stage3 test test-fast faults lint types layers dist clean
+.PHONY: help install demo stage1 stage2 stage3 test test-fast faults lint types layers docs dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ types: $(READY) ## mypy, strict
 
 layers: $(READY) ## who may import whom
 	$(VENV)/bin/lint-imports
+
+docs: $(READY) ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 dist: $(READY) ## wheel and sdist, in dist/
 	$(RUN) -m hatchling build

@@ -1,5 +1,6 @@
-"""From the config node `data` to the dataset: the only place where a config becomes one."""
+"""From the config node `data` to the dataset, and from `source` to photos: the only place where a config does."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from eps.data import railroad
@@ -14,18 +15,22 @@ from eps.data.layout import DatasetFolder
 from eps.data.listing import Form, Places
 from eps.data.photos import photos_form
 from eps.data.prediction_files import CocoIds
+from eps.data.sampling import sample
 from eps.data.sbd import sbd_form
 from eps.data.sbd_truth import SbdTruth
 from eps.data.skipping import Skipping
+from eps.data.sources import Footage, Photos, open_source
 from eps.data.subset import with_classes
 from eps.data.truth import Truth, TruthFolder
 from eps.data.truth_subset import TruthOfClasses
 from eps.data.voc import voc_form
 from eps.engine import ranks
 from eps.engine.progress import remark
+from eps.schema import Config
 from eps.schema.data import DataConfig, DataKind
 
 COCO = (DataKind.coco, DataKind.coco14, DataKind.coco17)
+SPLIT = "split:"
 
 
 def dataset(cfg: DataConfig, *, keep_index: bool = False, maps: bool = True) -> DatasetFolder:
@@ -107,6 +112,28 @@ def coco_ids(cfg: DataConfig) -> CocoIds:
     if cfg.kind is DataKind.coco:
         return CocoIds.read(coco_files(cfg))
     return CocoIds(categories=dict(zip(COCO_NAMES, COCO_CATEGORIES, strict=True)) if cfg.kind in COCO else {})
+
+
+def source(cfg: Config) -> Photos | Footage:
+    """The photos, or the video or camera, that `source` names. A dataset is opened for a split alone."""
+    split = split_of(cfg)
+    if split is None:
+        found = open_source(cfg.source, most=cfg.predict.frames)
+        return _chosen(cfg, found.files) if isinstance(found, Photos) else found
+    folder = dataset(cfg.data)
+    return _chosen(cfg, {photo: folder.photo_path(photo) for photo in folder.listed(split)})
+
+
+def split_of(cfg: Config) -> str | None:
+    """The split that `source` names, if it does."""
+    return cfg.source.removeprefix(SPLIT) if cfg.source.startswith(SPLIT) else None
+
+
+def _chosen(cfg: Config, files: Mapping[str, Path]) -> Photos:
+    """All photos, or so many of them."""
+    node = cfg.predict
+    ids = sample(list(files), most=node.frames, seed=cfg.seed if node.shuffle else None)
+    return Photos(files={photo: files[photo] for photo in ids})
 
 
 def _is_subset(cfg: DataConfig) -> bool:

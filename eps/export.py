@@ -1,7 +1,9 @@
-"""Write the segmenter as a file that other programs run: ONNX, or a program of torch.export.
+"""Write the segmenter as a file that other programs run (ONNX, torch.export), or masks for other tools.
 
 Reads `segmenter/`, or the checkpoint that `model` names; writes `export/<format>/`: the network, for YOLACT++ its
 mask-IoU net, what clients must know beside them (model.json, and in ONNX's metadata), manifest. See docs/EXPORT.md.
+With format=coco, yolo or voc it writes photos with the run's pseudo-masks, or with what the segmenter finds in `source`
+(export.labels=predictions), to be looked at, corrected and trained on. See docs/LABELS.md.
 """
 
 import math
@@ -34,6 +36,7 @@ from eps.engine.onnx_export import check_packages, run_onnx, write_onnx
 from eps.engine.progress import announce, console
 from eps.engine.torch_export import run_torch, write_torch
 from eps.errors import UserError
+from eps.label_export import LABEL_FORMATS, export_labels
 from eps.models.segmenter import Segmenter
 from eps.models.spec import SegmenterSpec
 from eps.nn.mask_iou import MaskIoUNet
@@ -47,8 +50,10 @@ SUFFIXES = {OutputFormat.onnx: ".onnx", OutputFormat.torch: ".pt2"}
 
 def run(cfg: Config) -> Result:
     """Export, run what was written, and keep it if it does what the model does; there is no score."""
+    if cfg.format in LABEL_FORMATS:
+        return export_labels(cfg)
     if cfg.format not in SUFFIXES:
-        raise UserError(f"format={cfg.format}: export writes format=onnx or format=torch")
+        raise UserError(f"format={cfg.format}: export writes a network, onnx or torch, or masks: coco, yolo or voc")
     checkpoint = build.trained(cfg, "segmenter")
     told = build.told(cfg)
     model, spec = _load(checkpoint, told, semantic=cfg.export.semantic)
@@ -84,8 +89,8 @@ main = entrypoint(run)
 
 
 def run_where_asked(cfg: Config) -> None:
-    """Export where `format` says onnx or torch: the end of a stage."""
-    if cfg.format in SUFFIXES:
+    """Export where `format` says what: the end of a stage."""
+    if cfg.format in (*SUFFIXES, *LABEL_FORMATS):
         run(cfg)
 
 

@@ -6,7 +6,7 @@ Reads `source` and the segmenter that `model` names, or the run's own; writes `p
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,8 +23,7 @@ from eps.data.atomic import replaced
 from eps.data.class_names import VOC
 from eps.data.manifest import SEGMENTER, Recorder
 from eps.data.prediction_files import CocoIds, voc_folder
-from eps.data.sampling import sample
-from eps.data.sources import Footage, Frame, Photos, open_source
+from eps.data.sources import Footage, Frame, Photos
 from eps.data.video import VideoWriter
 from eps.engine import ranks
 from eps.engine.latency import measure
@@ -40,7 +39,6 @@ from eps.schema import Config, Result
 from eps.schema.crf import CRFBackend
 from eps.schema.output import Drawn, OutputFormat
 
-SPLIT = "split:"
 DRAWN = (OutputFormat.picture, OutputFormat.video)
 SEMANTIC = (OutputFormat.png, OutputFormat.voc)
 BENCHMARK_PHOTOS = 16
@@ -53,9 +51,10 @@ def run(cfg: Config) -> Result:
     Several processes share the photos, batch by batch.
     """
     ranks.join(device=cfg.runtime.device)
-    if cfg.format in (OutputFormat.onnx, OutputFormat.torch):
-        raise UserError(f"format={cfg.format}: predict writes auto, picture, video, prototypes, png, voc or coco")
-    source, place = _source(cfg), build.trained(cfg, "segmenter")
+    if cfg.format in (OutputFormat.onnx, OutputFormat.torch, OutputFormat.yolo):
+        told = "; eps.export export.labels=predictions writes it" if cfg.format is OutputFormat.yolo else ""
+        raise UserError(f"format={cfg.format}: predict writes auto, picture, video, prototypes, png, voc or coco{told}")
+    source, place = build_data.source(cfg), build.trained(cfg, "segmenter")
     predictor = build.predictor(cfg, place, wanted=cfg.predict.classes)
     form = _format(cfg, source, predictor)
     if form in DRAWN:
@@ -93,33 +92,12 @@ def run(cfg: Config) -> Result:
 main = entrypoint(run, many=True, flags={"--benchmark": "predict.benchmark=200"})
 
 
-def _source(cfg: Config) -> Photos | Footage:
-    """What to look at. A dataset is opened for a split alone."""
-    split = _split(cfg)
-    if split is None:
-        source = open_source(cfg.source, most=cfg.predict.frames)
-        return _chosen(cfg, source.files) if isinstance(source, Photos) else source
-    folder = build_data.dataset(cfg.data)
-    return _chosen(cfg, {photo: folder.photo_path(photo) for photo in folder.listed(split)})
-
-
-def _chosen(cfg: Config, files: Mapping[str, Path]) -> Photos:
-    """All photos, or so many of them."""
-    node = cfg.predict
-    ids = sample(list(files), most=node.frames, seed=cfg.seed if node.shuffle else None)
-    return Photos(files={photo: files[photo] for photo in ids})
-
-
-def _split(cfg: Config) -> str | None:
-    return cfg.source.removeprefix(SPLIT) if cfg.source.startswith(SPLIT) else None
-
-
 def _format(cfg: Config, source: Photos | Footage, predictor: Predictor) -> OutputFormat:
     """The format asked for, or the one that suits source and segmenter. Raises `UserError` where it does not."""
     form, footage = cfg.format, isinstance(source, Footage)
     refined = cfg.predict.crf is not CRFBackend.none
     if form is OutputFormat.auto:
-        if refined or not predictor.has_instances or _split(cfg) is not None:
+        if refined or not predictor.has_instances or build_data.split_of(cfg) is not None:
             form = OutputFormat.png
         else:
             form = OutputFormat.video if footage else OutputFormat.picture
@@ -137,7 +115,14 @@ def _fingerprint(cfg: Config, form: OutputFormat, network: Path, source: Photos 
     node = cfg.segmenter
     limits = (node.score_threshold, node.nms_iou, node.max_detections, node.cross_class)
     ids = _coco_ids(cfg) if form is OutputFormat.coco else None
-    settings: tuple[object, ...] = (form, _split(cfg), ids, *limits, node.deeplab.test_scales, node.deeplab.test_flip)
+    settings: tuple[object, ...] = (
+        form,
+        build_data.split_of(cfg),
+        ids,
+        *limits,
+        node.deeplab.test_scales,
+        node.deeplab.test_flip,
+    )
     settings += () if (told := build.told(cfg)) == Told() else (told,)
     settings += ("skip",) if cfg.data.on_error == "skip" else ()
     settings += (*build.precision_settings(cfg),)
@@ -163,12 +148,12 @@ def _write_instances(cfg: Config, predictor: Predictor, source: Photos | Footage
 
 
 def _coco_ids(cfg: Config) -> CocoIds:
-    return CocoIds() if _split(cfg) is None else build_data.coco_ids(cfg.data)
+    return CocoIds() if build_data.split_of(cfg) is None else build_data.coco_ids(cfg.data)
 
 
 def _write_masks(cfg: Config, predictor: Predictor, source: Photos | Footage, target: Path) -> int:
     labels = _refined(cfg, predictor) if cfg.predict.crf is not CRFBackend.none else _plain(predictor)
-    below = voc_folder(_split(cfg) or "test") if cfg.format is OutputFormat.voc else Path()
+    below = voc_folder(build_data.split_of(cfg) or "test") if cfg.format is OutputFormat.voc else Path()
     made = ahead(
         (frame.id, _only(predictor, labels(frame.image))) for frame in ahead(own_share(source, batch=cfg.predict.batch))
     )

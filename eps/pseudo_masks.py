@@ -32,8 +32,8 @@ from eps.engine import ranks
 from eps.engine.agreement import Agreement, LabelTally, agreement
 from eps.engine.checkpoint import load_classifier_for
 from eps.engine.overlap import ahead
-from eps.engine.progress import announce, progress_bar
-from eps.errors import UserError
+from eps.engine.progress import announce, progress_bar, remark
+from eps.errors import UserError, some
 from eps.mask_labels import labelled, needs_threshold
 from eps.models.classifier import Classifier
 from eps.ops.instances import split_instances
@@ -175,6 +175,7 @@ def _write_instances(
     tally = LabelTally()
     instances: dict[str, list[LabelledInstance]] = {}
     sizes: dict[str, tuple[int, int]] = {}
+    empty: list[str] = []
     for photo, path in masks.items():
         labels = read_mask(path)
         instances[photo] = [
@@ -186,6 +187,11 @@ def _write_instances(
         uncertain = sum(instance.uncertain for instance in instances[photo])
         tags = torch.from_numpy(folder.tags(photo))
         tally.add(torch.from_numpy(labels), saliency, tags, instances=len(instances[photo]), uncertain=uncertain)
+        if tags.any() and not labels.any():
+            empty.append(photo)
+    if empty:
+        advice = "lower pseudo_masks.threshold, or look at their saliency maps"
+        remark(f"{len(empty)} of {len(masks)} photos have tags and an empty mask ({advice}): {some(empty, most=5)}")
     write_instances(target / "instances.json", instances, sizes=sizes, classes=folder.classes)
     return tally
 

@@ -18,6 +18,7 @@ from eps.checkpoints.yolact_specs import SPECS
 from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.datasets import InstanceDataset, SemanticDataset, join_labelled, read_saliency
+from eps.data.exclusion import read_exclusion
 from eps.data.layout import DatasetFolder
 from eps.data.loading import load_batches
 from eps.data.manifest import CLASSIFIER, Recorder, contents_hash
@@ -66,7 +67,8 @@ def run(cfg: Config) -> Result:
     ranks.join(device=cfg.runtime.device)
     cfg = replace(cfg, segmenter=build.remaining(build.scaled_with_batch(cfg.segmenter)))
     folder = build_data.dataset(cfg.data)
-    ids = folder.ids(cfg.data.train)
+    excluded = _excluded(cfg, folder)
+    ids = [photo for photo in folder.ids(cfg.data.train) if photo not in excluded]
     masks = _mask_source(cfg, folder)
     inputs = _inputs(cfg, folder, ids, masks)
     fingerprint = fingerprint_of(*_settings(cfg), *inputs.values())
@@ -103,6 +105,7 @@ def run(cfg: Config) -> Result:
                 config=as_plain(cfg.segmenter),
                 inputs=inputs | _artifact(masks),
                 skipped=folder.skipped(cfg.data.train),
+                excluded=len(excluded),
                 **build.recipe(cfg),
                 history=history,
             )
@@ -122,6 +125,19 @@ def _mask_source(cfg: Config, folder: DatasetFolder) -> Truth | PseudoMasks:
     return PseudoMasks(cfg.input("pseudo_masks"))
 
 
+def _excluded(cfg: Config, folder: DatasetFolder) -> set[str]:
+    """The photos that are not to be trained on. Raises `UserError` where none would be left."""
+    if not cfg.segmenter.exclude:
+        return set()
+    split = cfg.data.train
+    listed = folder.listed(split)
+    found = set(read_exclusion(Path(cfg.segmenter.exclude), known=set(listed), known_as=f"split {split!r}"))
+    if found >= set(folder.ids(split)):
+        raise UserError(f"segmenter.exclude={cfg.segmenter.exclude}: no photo of split {split!r} is left to train on")
+    remark(f"segmenter.exclude: {len(found)} of {len(listed)} photos are not trained on")
+    return found
+
+
 def _is_deeplab(cfg: Config) -> bool:
     return cfg.segmenter.kind is SegmenterKind.deeplab
 
@@ -130,6 +146,7 @@ def _settings(cfg: Config) -> list[Any]:
     """What training depends on in its config: nothing that is prediction's, or the other kind's."""
     node = as_plain(cfg.segmenter)
     deeplab = node.pop("deeplab")
+    node.pop("exclude")  # which photos are left is among the inputs
     common = [cfg.runtime.precision.value, str(cfg.seed)]
     if _is_deeplab(cfg):
         trained = {key: node[key] for key in ("kind", "supervision", "steps", "batch", "optim", "augment")}

@@ -5,7 +5,7 @@ from eps.schema import Config, Result
 
 from . import stage1, stage2, stage3
 
-CAM = ("classifier=cam", "pseudo_masks.save_scores=true", "evaluate=thresholds")
+CAM = ("classifier=cam", "pseudo_masks.saliency=none", "pseudo_masks.save_scores=true", "evaluate=thresholds")
 
 
 def run(cfg: Config) -> Result:

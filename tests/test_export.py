@@ -187,7 +187,7 @@ def test_what_differs_is_not_kept(exported: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_refused(exported: Path, tmp_path: Path) -> None:
-    refused(export.run, "format=auto: export writes format=onnx or format=torch", f"run_dir={exported}")
+    refused(export.run, "format=auto: export writes a network, onnx or torch", f"run_dir={exported}")
     refused(predict.run, "format=onnx: predict writes", f"run_dir={exported}", "format=onnx")
     refused(export.run, r"segmenter/model\.safetensors is missing", f"run_dir={tmp_path}", "format=onnx")
     refused(export.run, r"nowhere/model\.safetensors is missing", f"model={tmp_path / 'nowhere'}", "format=onnx")

@@ -24,23 +24,29 @@ class PseudoMasks:
         self.folder = folder
         self._instances = read_instances(folder / "instances.json")
 
+    @property
+    def photos(self) -> list[str]:
+        """The ids of the photos that have a pseudo-mask, in the order of `instances.json`."""
+        return list(self._instances)
+
     def __call__(self, photo: str) -> PhotoMasks:
         return as_photo_masks(self.semantic(photo), self._instances[photo])
 
     def semantic(self, photo: str) -> UInt8[np.ndarray, "H W"]:
         """The label map alone: class index + 1, 0 background, 255 ignore."""
-        return read_mask(self._path(photo))
+        return read_mask(self.path(photo))
 
     def fingerprint(self, ids: Sequence[str]) -> str:
         """A hash of what training reads, whoever wrote it. Raises `UserError` where a file is missing."""
-        masks = [self._path(photo) for photo in ids]
+        masks = [self.path(photo) for photo in ids]
         for path in (self.folder / "manifest.json", *masks):
             if not path.is_file():
                 raise UserError(f"{path} is missing: run stage 2 first (make stage2)")
         hashes = [file_hash(path) for path in (self.folder / "instances.json", *masks)]
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
-    def _path(self, photo: str) -> Path:
+    def path(self, photo: str) -> Path:
+        """Where a photo's label map lies. Raises `UserError` for a photo that has none."""
         if photo not in self._instances:
             raise UserError(f"{self.folder} has no pseudo-mask of photo {photo!r}: run stage 2 again on this split")
         return self.folder / "masks" / f"{photo}.png"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
@@ -37,6 +38,17 @@ def agreement(photos: Iterable[tuple[Float[Tensor, "_ _ _"], Float[Tensor, "_ _"
         intersection += shared
         union += either
     return Agreement(intersection, union)
+
+
+def disagreement(labels: UInt8[np.ndarray, "h w"], saliency: Float[np.ndarray, "h w"]) -> float:
+    """1 - IoU of a label map's foreground and {saliency > 0.5}, in 0..1; 0 where both are empty.
+
+    `labels` are class + 1, 0 background, 255 ignore: ignored pixels do not count. Saliency is in 0..1.
+    """
+    judged = labels != IGNORE
+    foreground, salient = (labels > 0) & judged, (saliency > 0.5) & judged
+    either = np.count_nonzero(foreground | salient)
+    return 1 - np.count_nonzero(foreground & salient) / either if either else 0.0
 
 
 class LabelTally:

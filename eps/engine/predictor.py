@@ -126,8 +126,7 @@ class Predictor:
             return no_instances(size=size, device=self.device, class_names=self.classes), labels
         self._demand_semantic()
         output = self.run(photo)
-        [found] = self.detections(output)
-        return self._instances(found, output.prototypes[0], size=size), semantic_labels(output, 0, size=size)
+        return self.instances(output, size=size), semantic_labels(output, 0, size=size)
 
     def predict_many(self, images: Iterable[Photo], *, batch: int = 1) -> Iterator[Instances]:
         """Instances of each of any number of photos, `batch` at a time in the network.
@@ -161,6 +160,11 @@ class Predictor:
         if not isinstance(output, SegmenterOutput):
             raise UserError(NO_INSTANCES)
         return output
+
+    def instances(self, output: SegmenterOutput, *, size: tuple[int, int]) -> Instances:
+        """What the network's raw output for one photo holds, at `size` (height, width): the photo's, or another."""
+        [found] = self.detections(output)
+        return self._instances(found, output.prototypes[0], size=size)
 
     def _predicted(self, images: Iterable[Photo], *, batch: int) -> Iterator[Instances]:
         for photos in batches(map(opened, images), most=batch):

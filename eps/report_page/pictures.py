@@ -42,19 +42,31 @@ def class_chip(index: int, text: str) -> Chip:
 def show(image: Image.Image, *, alt: str, caption: str, chips: tuple[Chip, ...] = ()) -> Picture:
     """A picture of the image at the page's size, as a data URI."""
     buffer = io.BytesIO()
-    _fitted(image, Image.Resampling.BICUBIC).convert("RGB").save(buffer, format="WEBP", quality=82)
+    fit(image, SIDE).convert("RGB").save(buffer, format="WEBP", quality=82)
     uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(uri, alt, caption, chips)
 
 
-def paint_labels(photo: Image.Image, labels: UInt8[np.ndarray, "H W"]) -> Image.Image:
-    """The photo, greyed, under its label map (class + 1, 0 background, 255 ignore: hatched)."""
-    canvas, at = _canvas(photo), _enlarged(labels, photo)
+def paint_labels(photo: Image.Image, labels: UInt8[np.ndarray, "H W"], *, side: int = SIDE) -> Image.Image:
+    """The photo, greyed, under its label map (class + 1, 0 background, 255 ignore: hatched).
+
+    The picture's longest side has `side` pixels.
+    """
+    canvas, at = _canvas(photo, side), _enlarged(labels, photo, side)
     for value in np.unique(at[(at != 0) & (at != IGNORE)]):
         _paint(canvas, at == value, class_color(int(value) - 1))
     rows, columns = np.indices(at.shape)
     canvas[(at == IGNORE) & ((rows + columns) % 8 < 4)] = _IGNORED
     return Image.fromarray(canvas.round().astype(np.uint8))
+
+
+def paint_map(photo: Image.Image, values: Float[np.ndarray, "H W"], *, side: int = SIDE) -> Image.Image:
+    """The photo under a map with values in 0..1: greyed where that is 0, from violet to yellow where it is not."""
+    fitted = fit(photo, side)
+    at = np.asarray(Image.fromarray(values.astype(np.float32)).resize(fitted.size, Image.Resampling.BILINEAR))
+    colors = np.asarray(matplotlib.colormaps["plasma"](at.clip(0, 1))[..., :3]) * 255
+    share = 0.75 * at.clip(0, 1)[..., None] ** 0.5
+    return Image.fromarray(((1 - share) * _canvas(photo, side) + share * colors).round().astype(np.uint8))
 
 
 def paint_instances(
@@ -64,9 +76,9 @@ def paint_instances(
     boxes: Float[np.ndarray, "n 4"] | None = None,
 ) -> Image.Image:
     """The photo, greyed, under its instances, each with its outline and, if given, its box (pixels, xyxy)."""
-    canvas = _canvas(photo)
+    canvas = _canvas(photo, SIDE)
     for mask, index in zip(masks, classes, strict=True):
-        _paint(canvas, _enlarged(mask, photo), class_color(int(index)))
+        _paint(canvas, _enlarged(mask, photo, SIDE), class_color(int(index)))
     image = Image.fromarray(canvas.round().astype(np.uint8))
     pencil = ImageDraw.Draw(image)
     scale = image.width / photo.width
@@ -88,12 +100,12 @@ def paint_logits(logits: Float[np.ndarray, "h w"]) -> Image.Image:
 
 def _shaded(values: Float[np.ndarray, "h w"], shades: str) -> Image.Image:
     colors = np.asarray(matplotlib.colormaps[shades](values.clip(0, 1), bytes=True), dtype=np.uint8)
-    return _fitted(Image.fromarray(colors[..., :3]), Image.Resampling.NEAREST)
+    return fit(Image.fromarray(colors[..., :3]), SIDE, Image.Resampling.NEAREST)
 
 
-def _canvas(photo: Image.Image) -> Float[np.ndarray, "H W 3"]:
+def _canvas(photo: Image.Image, side: int) -> Float[np.ndarray, "H W 3"]:
     """The photo at the page's size with half of its colour taken out, so that masks stand out."""
-    fitted = _fitted(photo, Image.Resampling.BICUBIC)
+    fitted = fit(photo, side)
     grey = np.asarray(fitted.convert("L").convert("RGB"), dtype=np.float64)
     return 0.3 * np.asarray(fitted, dtype=np.float64) + 0.6 * grey + 25
 
@@ -105,19 +117,16 @@ def _paint(canvas: Float[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], co
     canvas[mask & ~inside] = color
 
 
-def _enlarged(values: np.ndarray, photo: Image.Image) -> np.ndarray:
+def _enlarged(values: np.ndarray, photo: Image.Image, side: int) -> np.ndarray:
     """Labels or a mask of the photo, at the size of its canvas."""
-    size = _size(photo)
     if values.shape != (photo.height, photo.width):
         raise ValueError(f"a mask of {values.shape} does not fit a photo of {(photo.height, photo.width)}")
-    fitted = Image.fromarray(values.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    fitted = fit(Image.fromarray(values.astype(np.uint8)), side, Image.Resampling.NEAREST)
     return np.asarray(fitted).astype(values.dtype)
 
 
-def _fitted(image: Image.Image, method: Image.Resampling) -> Image.Image:
-    return image if image.size == _size(image) else image.resize(_size(image), method)
-
-
-def _size(image: Image.Image) -> tuple[int, int]:
-    scale = SIDE / max(image.size)
-    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
+def fit(image: Image.Image, side: int, method: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """The image as large as it can be with no side of more than `side` pixels."""
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image if image.size == size else image.resize(size, method)

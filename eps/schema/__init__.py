@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from eps.schema.app import AppConfig
 from eps.schema.classifier import ClassifierConfig
 from eps.schema.convert import ConvertConfig
 from eps.schema.data import DataConfig
@@ -38,6 +39,7 @@ class SweepScore(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class SweepConfig:
     score: SweepScore
+    """What a stage hands to a sweeper."""
 
     def choose(self, agreement: Result, truth: Result | None) -> Result:
         """What a stage hands to a sweeper: the score free of truth, unless the truth's was asked for and is there."""
@@ -49,9 +51,11 @@ class Config:
     name: str
     """Of the run: everything it makes lies in `runs/<name>`."""
     run_dir: str
+    """The folder of the run."""
     out_dir: str
     """Where this job writes: the run's folder, or the job's own in a multirun."""
     seed: int
+    """Of everything that is drawn at random: the same seed on the same machine gives the same bytes."""
     predictions: str
     """For evaluate: a folder of predicted PNGs, of any project, to score in place of what this run has made."""
     truth: str
@@ -62,7 +66,8 @@ class Config:
     """For `predictions`: voc, coco, a list of names, or how many there are, background not counted. For a `.pth` of the
     released YOLACT code that `model` names: what its classes are called, in its order."""
     format: OutputFormat
-    """What predict writes (auto, picture, video, prototypes, png, voc, coco), or export (onnx, torch)."""
+    """What predict writes (auto, picture, video, prototypes, png, voc, coco), or export: a network (onnx, torch), or
+    masks for other tools (coco, yolo, voc)."""
     source: str
     """Of predict: a photo, a folder of photos, a .txt file of paths (one a line, relative to it), split:NAME of the
     dataset, a video, an address of a stream, or a camera's number. Of pseudo_masks: shards:PATTERN for tar files of
@@ -71,6 +76,8 @@ class Config:
     """A trained network in place of this run's own: the folder or file of ours, or a released .pth. For predict, export
     and evaluate=segmenter a segmenter (for predict and evaluate also an .onnx file of export), for pseudo_masks a
     classifier. Empty: this run's."""
+    run: str
+    """Of app: the folder of the run to look at. Empty: this run's, `run_dir`."""
     released: ReleasedNetwork
     """Which network of the released YOLACT code a `.pth` that `model` names is, whatever it is called."""
     data: DataConfig
@@ -83,6 +90,7 @@ class Config:
     predict: PredictConfig
     export: ExportConfig
     convert: ConvertConfig
+    app: AppConfig
     runtime: RuntimeConfig
     sweep: SweepConfig
 

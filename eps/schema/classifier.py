@@ -37,11 +37,15 @@ class SaliencyAt(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class ClassifierConfig:
     kind: ClassifierKind
+    """What the classifier learns from."""
     pooling: Pooling
+    """How maps become the logits of tags."""
     pooling_floor: float
+    """Of `pooling=salient`: the weight where the photo is not salient at all."""
     tag_weight: float
     """Weight of the tag loss beside the saliency loss."""
     saliency_loss: SaliencyLoss
+    """How maps are held to the saliency map."""
     saliency_at: SaliencyAt
     """At which size maps and saliency are compared."""
     tau: float
@@ -55,6 +59,8 @@ class ClassifierConfig:
     initial_scale: float
     """Size of the initial class coefficients, as a multiple of 1 / sqrt(prototypes)."""
     steps: int
+    """Of training."""
     batch: int
+    """Photos a step, of all processes together."""
     optim: OptimConfig
     augment: AugmentConfig

@@ -14,6 +14,7 @@ class AnnotationTool(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class ConvertConfig:
     tool: AnnotationTool
+    """Whose files `source` holds."""
     out: str
     """The folder to write: data=coco data.root=OUT data.tags=instances.json reads it."""
     classes: list[str]

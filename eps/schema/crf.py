@@ -17,8 +17,14 @@ class CRFConfig:
     """Kernels of the dense CRF (Kraehenbuehl and Koltun, 2011): widths in pixels and grey levels, weights."""
 
     iterations: int
+    """Of mean-field inference."""
     gaussian_sxy: float
+    """Width of the smoothness kernel in pixels."""
     gaussian_compat: float
+    """Weight of the smoothness kernel."""
     bilateral_sxy: float
+    """Width of the appearance kernel in pixels."""
     bilateral_srgb: float
+    """Width of the appearance kernel in grey levels."""
     bilateral_compat: float
+    """Weight of the appearance kernel."""

@@ -26,7 +26,9 @@ class DataKind(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
     kind: DataKind
+    """What lies in `root`."""
     root: str
+    """The dataset's folder."""
     tags: str
     """What holds the tags, below root or absolute: a json, a csv, the folder of VOC's xml files or of COCO's json
     files, or (voc12) a file like EPS's cls_labels.npy."""

@@ -12,7 +12,9 @@ class Subject(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class EvaluateConfig:
     subject: Subject
+    """What is scored."""
     splits: list[str]
+    """Of the dataset, each scored by itself."""
     photos: int
     """Score so many photos of each split, its first ones; 0 for all."""
     shuffle: bool

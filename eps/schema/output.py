@@ -18,9 +18,11 @@ class OutputFormat(StrEnum):
     png = "png"
     """Semantic masks: palette PNGs, class index + 1."""
     voc = "voc"
-    """The same in the folders that PASCAL VOC's test server wants."""
+    """The same in the folders that PASCAL VOC's test server wants. Of export: masks of classes and objects, and XML."""
     coco = "coco"
-    """Instances in one results file of COCO's: boxes, RLE masks, scores."""
+    """Instances in one results file of COCO's: boxes, RLE masks, scores. Of export: photos and their annotations."""
+    yolo = "yolo"
+    """Of export: photos and outlines, a text file each, as Ultralytics' segmentation models learn from."""
     onnx = "onnx"
     """Of export: a network for onnxruntime, OpenCV and others."""
     torch = "torch"
@@ -34,6 +36,20 @@ class ExportBatch(StrEnum):
     """One photo at a time, outputs with a batch dimension of 1."""
     dynamic = "dynamic"
     """Any number of photos at once."""
+
+
+class ExportedLabels(StrEnum):
+    pseudo_masks = "pseudo_masks"
+    """Of the run's stage 2, with the photos that it has labelled."""
+    predictions = "predictions"
+    """Of a segmenter, on `source`: what is surer than `predict.score_threshold`, at most `predict.top_k` a photo."""
+
+
+class Outlines(StrEnum):
+    rle = "rle"
+    """Run lengths: the masks, pixel by pixel."""
+    polygons = "polygons"
+    """For tools that edit corners: holes are filled."""
 
 
 class Drawn(StrEnum):
@@ -75,6 +91,15 @@ class PredictConfig:
 @dataclass(kw_only=True, slots=True)
 class ExportConfig:
     batch: ExportBatch
+    """How many photos the exported network takes."""
     semantic: bool
     """Also an output `semantic`, after the others: logits (h x w x classes + 1) of the semantic map, background first.
     """
+    labels: ExportedLabels
+    """Of formats coco, yolo and voc: whose masks are written for other tools."""
+    outlines: Outlines
+    """Of format=coco: how objects are outlined; uncertain ones by run lengths in any case."""
+    tolerance: float
+    """Of polygons: corners nearer than so many pixels to the edge between others are left out; 0 keeps all."""
+    val_share: float
+    """Of formats coco, yolo and voc: share of the photos, chosen by a hash of their names, that is listed as val."""

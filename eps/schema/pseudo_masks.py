@@ -27,7 +27,9 @@ class SaliencyUse(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class PseudoMasksConfig:
     scales: list[float]
+    """Sizes of the photo that its maps are summed over, as multiples of its own."""
     flip: bool
+    """Also sum over the mirror images."""
     saliency: SaliencyUse
     """How maps and the photo's saliency map are joined (needs a classifier of kind eps)."""
     threshold: float | str
@@ -35,10 +37,13 @@ class PseudoMasksConfig:
     ignore_band: float
     """Scores this near to the threshold, or to the next class, become 255."""
     crf: CRFBackend
+    """Refines the scores before they become labels."""
     crf_background: CRFBackground
+    """What stands for the background in the CRF."""
     crf_alpha: float
     """Of `crf_background=alpha`: a larger one leaves less to the background."""
     crf_parameters: CRFConfig
     min_area: int
     """Smallest instance in pixels."""
     save_scores: bool
+    """Keep the maps in `scores/`: evaluate=thresholds reads them."""

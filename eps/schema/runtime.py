@@ -19,6 +19,7 @@ class Precision(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class RuntimeConfig:
     device: Device
+    """Where networks run; auto: on a GPU where there is one."""
     precision: Precision
     """Of training, and the least that networks may run in when they label, predict and evaluate."""
     compile: bool
@@ -27,6 +28,7 @@ class RuntimeConfig:
     """Predict and evaluate in the quickest form that precision and compile allow, tried on the first photo; false: as
     they say. With precision=fp32 and compile=false there is one form alone."""
     workers: int
+    """Processes that load photos for training, of each process; 0: none of their own."""
     threads: int
     """CPU threads; 0 for one a core."""
     batch: int

@@ -44,6 +44,7 @@ class OutputActivation(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class SaliencyConfig:
     kind: SaliencyKind
+    """How missing maps are made."""
     model: str
     """The ONNX file of kind onnx."""
     session: str
@@ -51,12 +52,15 @@ class SaliencyConfig:
     size: list[int]
     """Height and width that photos are resized to for the network."""
     scale: ValueScale
+    """The range that the network wants values in."""
     mean: list[float]
     """Taken off the values, in units of `scale` and in the order of `channels`."""
     std: list[float]
     """What the values are then divided by."""
     layout: TensorLayout
+    """The order of the network's dimensions."""
     channels: ChannelOrder
+    """The order of the network's colours."""
     output: str
     """The network's output to read: its name, or its number from 0."""
     activation: OutputActivation

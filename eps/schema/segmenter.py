@@ -70,6 +70,7 @@ class InstanceAugmentConfig(AugmentConfig):
 @dataclass(kw_only=True, slots=True)
 class DeepLabConfig:
     backbone: ResNet
+    """Whose last features the head labels."""
     weights: str
     """Of the backbone: imagenet | file:PATH | none"""
     frozen_norm: bool
@@ -85,7 +86,11 @@ class DeepLabConfig:
 @dataclass(kw_only=True, slots=True)
 class SegmenterConfig:
     kind: SegmenterKind
+    """Which network is trained."""
     supervision: Supervision
+    """What it learns masks from."""
+    exclude: str
+    """A list of ids, one a line, of photos that are not trained on, as `eps.app` writes it. Empty: none."""
     warm_start: bool
     """Start trunk and class coefficients from stage 1's."""
     weights: str
@@ -93,6 +98,7 @@ class SegmenterConfig:
     start: int
     """Steps that these weights have behind them: the schedule goes on from there, and so many fewer are made."""
     design: SegmenterDesign
+    """Of the parts that are not in YOLACT's paper: ours, or the released code's."""
     image_size: list[int]
     """Height and width that photos are resized to."""
     antialias: bool
@@ -101,6 +107,7 @@ class SegmenterConfig:
     scales: list[list[float]]
     """Anchor scales in pixels, one list a level from P3."""
     ratios: list[float]
+    """Of the anchors: width to height."""
     square_anchors: bool
     """Anchors as high as they are wide, whatever their ratio (the released YOLACT models of v1)."""
     mask_iou: bool
@@ -108,22 +115,32 @@ class SegmenterConfig:
     paste: float
     """Probability that a training photo is given instances of another photo."""
     box_weight: float
+    """Of the loss of boxes."""
     class_weight: float
+    """Of the loss of classes."""
     mask_weight: float
+    """Of the loss of instance masks."""
     semantic_weight: float
+    """Of the loss of the semantic map."""
     mask_iou_weight: float
+    """Of the loss of the net that rates masks."""
     tag_weight: float
     """Of the loss of a head that tells a photo's tags from its coarsest features; once trained, the classes of anchors
     and pixels go by it too. 0: no such head. Needs `design=shared`."""
     masks_per_image: int
     """So many anchors of a photo, drawn at random, learn masks."""
     steps: int
+    """Of training."""
     batch: int
+    """Photos a step, of all processes together."""
     optim: OptimConfig
     augment: InstanceAugmentConfig
     score_threshold: float
+    """Anchors whose best class scores no more are nothing, in every output."""
     nms_iou: float
+    """A box that overlaps a better one of its class by more than this IoU is dropped."""
     max_detections: int
+    """So many instances of a photo are kept, the best ones."""
     cross_class: bool
     """Whether a box suppresses those of other classes too; at most 200 detections, and at most `max_detections`."""
     deeplab: DeepLabConfig

@@ -17,10 +17,13 @@ class ScheduleKind(StrEnum):
 @dataclass(kw_only=True, slots=True)
 class OptimConfig:
     kind: OptimizerKind
+    """The optimizer."""
     lr: float
+    """The learning rate after warm-up."""
     momentum: float
     """SGD's momentum, or the first beta of AdamW."""
     weight_decay: float
+    """Of the optimizer (AdamW's is decoupled)."""
     bias_scale: float
     """Rate of biases and normalisation weights, as a multiple of the others'."""
     decay_biases: bool
@@ -30,11 +33,13 @@ class OptimConfig:
     backbone_scale: float
     """Rate of the backbone, which starts from weights of another task, as a multiple of the others'."""
     schedule: ScheduleKind
+    """How the rate falls: as a power of what is left of the run, or in steps."""
     power: float
     """Exponent of the poly schedule."""
     drops: list[float]
     """Shares of the run at which the steps schedule multiplies the rate by `drop_factor`."""
     drop_factor: float
+    """Of the steps schedule: what each drop multiplies the rate by."""
     warmup: int
     """Steps of linear warm-up."""
     clip: float

@@ -25,14 +25,20 @@ class TrunkConfig:
     output_stride: int
     """32, or for head=identity also 8 or 16: the backbone's last features are had at this stride."""
     head: TrunkHead
+    """What makes prototypes of the backbone's features."""
     fpn_channels: int
     """This one and the next three: for head=prototypes."""
     head_channels: int
+    """Of the prototype head's convolutions."""
     head_depth: int
+    """Convolutions of the prototype head before its planes."""
     prototypes: int
+    """How many planes maps and masks are combined of."""
     finest_stride: int
     """Of the pyramid: 4, or 8 as in YOLACT, whose prototype head then doubles its planes."""
     deformable_every: int
     """Every so many bottlenecks of a ResNet's last three stages a deformable convolution (YOLACT++); 0 for none."""
     mean: list[float]
+    """Taken off the photos' colours, RGB in 0..1."""
     std: list[float]
+    """What the colours are then divided by."""

@@ -116,6 +116,7 @@ RULES = (
             "classifier.tag_weight",
             "pseudo_masks.min_area",
             "evaluate.boundary_tolerance",
+            "export.tolerance",
             *_both(_OPTIMS, "weight_decay", "bias_scale", "last_scale", "backbone_scale", "power", "warmup", "clip"),
             *_both(_OPTIMS, "base_batch"),
             "segmenter.augment.min_side",
@@ -126,6 +127,7 @@ RULES = (
             *_both(_CRFS, "gaussian_compat", "bilateral_compat"),
             *_both(["predict"], "frames", "instance", "benchmark"),
             "evaluate.photos",
+            "app.max_side",
         ],
     ),
     _Rule(
@@ -135,6 +137,7 @@ RULES = (
             *_both(_OPTIMS, "lr", "drop_factor"),
             *_both(["classifier"], "pooling_floor", "initial_scale"),
             "pseudo_masks.crf_alpha",
+            *_both(["app"], "max_upload_mb", "max_megapixels"),
             *_both(_CRFS, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
         ],
     ),
@@ -158,7 +161,7 @@ RULES = (
     _Rule(
         "must be 0 or more, and less than 1",
         lambda value: 0 <= value < 1,
-        [*_both(_OPTIMS, "momentum"), "classifier.dropout", "data.val_share", "convert.val_share"],
+        [*_both(_OPTIMS, "momentum"), "classifier.dropout", "data.val_share", "convert.val_share", "export.val_share"],
     ),
     _Rule(
         "must be shares of the run between 0 and 1, in ascending order",
@@ -204,8 +207,10 @@ RULES = (
         ["data.classes", "predict.classes", "convert.classes"],
     ),
     _Rule("must be some of them, each once", lambda shown: len(set(shown)) == len(shown) > 0, ["predict.draw"]),
-    _Rule("must not be empty", bool, ["data.tags", "data.saliency", "data.truth", "data.index", "convert.out"]),
+    _Rule("must not be empty", bool, ["data.tags", "data.saliency", "data.truth", "data.index"]),
+    _Rule("must not be empty", bool, ["convert.out", "app.host"]),
     _Rule("must be 0 or more, or -1", lambda value: value >= 0 or value == -1, ["runtime.memory_limit"]),
+    _Rule("must be between 0 and 65535", lambda port: 0 <= port < 2**16, ["app.port"]),
     _Rule("must be raise or skip", lambda value: value in ("raise", "skip"), ["data.on_error"]),
     _Rule("every size must be 1 or more", lambda sizes: all(size >= 1 for size in sizes.values()), ["data.sizes"]),
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eps.engine.agreement import THRESHOLDS, LabelTally, agreement
+from eps.engine.agreement import THRESHOLDS, LabelTally, agreement, disagreement
 from eps.errors import UserError
 
 Photo = tuple[torch.Tensor, torch.Tensor]
@@ -105,3 +105,23 @@ def test_perfect_score() -> None:
     tally = LabelTally()
     tally.add(LABELS[:, 1:3], torch.ones(2, 2), torch.tensor([True, False, True]), instances=2, uncertain=0)
     assert tally.score() == 1
+
+
+def test_disagreement_equals_loops_and_leaves_ignored_pixels_out() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.choice(np.array([0, 0, 1, 2, 255], dtype=np.uint8), size=(9, 7))
+    saliency = generator.random((9, 7)).astype(np.float32)
+    shared = either = 0
+    for label, salience in zip(labels.flat, saliency.flat, strict=True):
+        if label != 255:
+            shared += label > 0 and salience > 0.5
+            either += label > 0 or salience > 0.5
+    assert disagreement(labels, saliency) == pytest.approx(1 - shared / either)
+
+
+@pytest.mark.parametrize(
+    ("label", "salience", "expected"), [(1, 1.0, 0.0), (1, 0.0, 1.0), (0, 1.0, 1.0), (0, 0.0, 0.0), (255, 1.0, 0.0)]
+)
+def test_disagreement_of_one_pixel(label: int, salience: float, expected: float) -> None:
+    found = disagreement(np.array([[label]], dtype=np.uint8), np.array([[salience]], dtype=np.float32))
+    assert found == expected

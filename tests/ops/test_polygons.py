@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from eps.ops.polygons import polygons
+from eps.ops.polygons import joined, polygons, simplified
 
 
 def filled(outlines: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
@@ -58,3 +58,52 @@ def test_back_to_the_mask(small: np.ndarray) -> None:
     mask = ndimage.binary_fill_holes(np.kron(small, np.ones((12, 12), dtype=bool)))
     if mask.any():
         assert iou(filled(polygons(mask), mask.shape), mask) > 0.93
+
+
+def distance(point: np.ndarray, outline: np.ndarray) -> float:
+    """From the nearest of many points of an outline's edges."""
+    shares = np.linspace(0, 1, 201)[:, None]
+    pairs = zip(outline, np.roll(outline, -1, axis=0), strict=True)
+    return min(np.linalg.norm(point - (a + shares * (b - a)), axis=1).min() for a, b in pairs)
+
+
+def area(outline: np.ndarray) -> float:
+    x, y = outline.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+@given(arrays(bool, (12, 16)), st.sampled_from([0.3, 0.5, 1.5]))
+@settings(max_examples=25, deadline=None)
+def test_corners_that_are_left_out_are_near(mask: np.ndarray, tolerance: float) -> None:
+    for outline in polygons(ndimage.binary_closing(mask)):
+        fewer = simplified(outline, tolerance=tolerance)
+        assert 3 <= len(fewer) <= len(outline)
+        assert {*map(tuple, fewer)} <= {*map(tuple, outline)}
+        if len(fewer) > 3:
+            assert max(distance(corner, fewer) for corner in outline) <= tolerance + 0.05
+
+
+def test_a_straight_edge_has_two_corners() -> None:
+    mask = np.zeros((20, 30), dtype=bool)
+    mask[3:17, 5:25] = True
+    [outline] = polygons(mask)
+    assert len(outline) > 40
+    fewer = simplified(outline, tolerance=0.5)
+    assert len(fewer) <= 8
+    assert iou(filled([fewer], mask.shape), mask) > 0.95
+    assert simplified(outline, tolerance=0.0) is outline
+    assert len(simplified(outline[:3], tolerance=9.0)) == 3
+    assert len(simplified(outline, tolerance=1e9)) >= 3
+
+
+def test_parts_are_joined_by_what_encloses_nothing() -> None:
+    mask = np.zeros((30, 40), dtype=bool)
+    for top, left in ((2, 3), (3, 25), (18, 12)):
+        mask[top : top + 9, left : left + 10] = True
+    parts = polygons(mask)
+    assert len(parts) == 3
+    whole = joined(parts)
+    assert area(whole) == sum(map(area, parts))
+    assert {*map(tuple, whole)} == {tuple(corner) for part in parts for corner in part}
+    assert iou(filled([whole], mask.shape), mask) > 0.95
+    assert joined(parts[:1]) is parts[0]

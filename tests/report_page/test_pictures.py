@@ -12,6 +12,7 @@ from eps.report_page.pictures import (
     paint_instances,
     paint_labels,
     paint_logits,
+    paint_map,
     paint_plane,
     show,
 )
@@ -53,6 +54,25 @@ def test_labels_are_painted_where_they_are_and_nowhere_else() -> None:
     inside = painted[128, 60].astype(int)
     assert (inside != bare[128, 60]).any()
     assert (inside != class_color(2)).any(), "the photo is seen through"
+
+
+def test_labels_may_be_painted_at_another_size() -> None:
+    labels = np.zeros((64, 64), dtype=np.uint8)
+    labels[:, :32] = 3
+    painted = np.asarray(paint_labels(GREY, labels, side=64))
+    assert painted.shape == (64, 64, 3)
+    assert (painted[:, 31] == class_color(2)).all()
+
+
+def test_a_map_leaves_the_photo_grey_where_it_is_zero_and_is_yellow_where_it_is_one() -> None:
+    values = np.zeros((64, 64), dtype=np.float32)
+    values[:, 32:] = 1
+    painted = np.asarray(paint_map(GREY, values, side=64)).astype(int)
+    bare = np.asarray(paint_labels(GREY, np.zeros((64, 64), dtype=np.uint8), side=64))
+    assert (painted[:, :31] == bare[:, :31]).all()
+    red, green, blue = painted[0, -1]
+    assert min(red, green) > blue + 50
+    assert paint_map(GREY, values).size == (SIDE, SIDE)
 
 
 def test_ignored_pixels_are_hatched() -> None:

@@ -1,5 +1,6 @@
 """Stage 2 with `pseudo_masks.saliency=trusted`: what is thresholded are maps and saliency together."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from eps import build_data, pseudo_masks
 from eps.cli import call, compose
 from eps.data.artifacts import read_mask, read_scores
 from eps.data.datasets import read_saliency
+from eps.mask_labels import Mapped
 from eps.ops.fusion import fuse_saliency
 from eps.ops.pseudo_labels import label_map
 
@@ -38,3 +40,20 @@ def test_masks_are_those_of_the_fused_maps(dataset: Path, own_run: Path) -> None
         )
         changed += not np.allclose(stored, scores, atol=0.05)
     assert changed
+
+
+def test_photos_whose_mask_is_empty_are_told(
+    dataset: Path, own_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(node: object, mapped: Iterable[Mapped], **others: object) -> Iterator[torch.Tensor]:
+        return (torch.zeros(scores.shape[1:], dtype=torch.uint8) for _, scores in mapped)
+
+    monkeypatch.setattr(pseudo_masks, "labelled", nothing)
+    at = ("experiment=tiny", f"data.root={dataset}", f"run_dir={own_run}")
+    call(pseudo_masks.run, *at, "pseudo_masks.threshold=0.31")
+    folder = build_data.dataset(compose(*at).data)
+    ids = folder.ids("train")
+    tagged = [photo for photo in ids if folder.tags(photo).any()]
+    told = "".join(capsys.readouterr())
+    assert f"{len(tagged)} of {len(ids)} photos have tags and an empty mask (lower pseudo_masks.threshold" in told
+    assert ", ".join(tagged[:5]) in told

@@ -23,7 +23,7 @@ class AnnotatedObject:
     """x, y, width, height in pixels."""
     area: float
     crowd: bool = False
-    facts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, int | float] = field(default_factory=dict)
     """What else the tool says of it."""
 
 

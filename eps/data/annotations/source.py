@@ -1,7 +1,7 @@
 """The photos below a folder of annotations, by the names that annotations give them: nothing outside is ever opened."""
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
@@ -44,17 +44,12 @@ class SourcePhotos:
         """A path below the folder as annotations would write it."""
         return normalize("NFC", path.relative_to(self.root).as_posix())
 
-    def _places(self, annotation: Path, names: Iterable[str]) -> Iterator[str]:
+    def _places(self, annotation: Path, names: Sequence[str]) -> Iterator[str]:
         """Where a photo may lie, as paths below the folder; what leads out of it is left out."""
         here = posixpath.dirname(self.name_of(annotation))
-        for name in names:
-            for folder in BESIDE:
-                place = inside(posixpath.join(here, folder, name))
-                if place is not None:
-                    yield place
-        for name in names:
-            for folder in ("JPEGImages", "images"):
-                yield posixpath.join(folder, posixpath.basename(name))
+        from_here = [posixpath.join(here, folder, name) for name in names for folder in BESIDE]
+        from_the_root = [posixpath.join(folder, name) for name in names for folder in ("JPEGImages", "images")]
+        yield from (place for place in map(inside, [*from_here, *from_the_root]) if place is not None)
 
 
 def inside(place: str) -> str | None:

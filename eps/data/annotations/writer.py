@@ -1,4 +1,4 @@
-"""What a conversion writes: a folder that data=coco trains on, and data=folder takes its tags from."""
+"""Annotated photos as a folder that data=coco trains on, and data=folder takes its tags from."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ ANNOTATIONS = "instances.json"
 """COCO's format."""
 
 
-def write_photo(target: Path, photo: AnnotatedPhoto) -> None:
-    """Put a photo into `JPEGImages`: JPEGs and PNGs as they are (a file as a link where the disk has them).
+def write_photo(target: Path, photo: AnnotatedPhoto, *, folder: str = "JPEGImages") -> None:
+    """Put a photo into a folder: JPEGs and PNGs as they are (a file as a link where the disk has them).
 
     Raises `UserError` where it has another format and cannot be read.
     """
-    place = target / _name(photo)
+    place = target / folder / file_name(photo)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not is_kept(photo.format):
         decode_image(photo.image, name=f"{photo.file}: its photo").convert("RGB").save(place, format="PNG")
@@ -39,8 +39,7 @@ def write_annotations(
     annotations: list[dict[str, Any]] = []
     for number, photo in enumerate(photos, start=1):
         height, width = photo.size
-        name = _name(photo).relative_to("JPEGImages").as_posix()
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        images.append({"id": number, "file_name": file_name(photo), "height": height, "width": width})
         first = len(annotations) + 1
         annotations += [
             {"id": first + k, "image_id": number, "category_id": classes.index(found.label) + 1, **_facts(found)}
@@ -48,12 +47,18 @@ def write_annotations(
         ]
     categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
     write_json(target / ANNOTATIONS, {"images": images, "annotations": annotations, "categories": categories})
+    write_tags(target, photos, classes=classes, val_share=val_share)
+
+
+def write_tags(target: Path, photos: Sequence[AnnotatedPhoto], *, classes: Sequence[str], val_share: float) -> None:
+    """Write `image_labels.json` and the lists of the splits in `ImageSets/Segmentation/`."""
     labels = {photo.id: _tags(photo, classes) for photo in photos}
     write_listing(target, classes=classes, labels=labels, splits=set_aside([photo.id for photo in photos], val_share))
 
 
-def _name(photo: AnnotatedPhoto) -> Path:
-    return Path("JPEGImages", f"{photo.id}{suffix_of(photo.format)}")
+def file_name(photo: AnnotatedPhoto) -> str:
+    """What a photo's file is called below the folder of the photos."""
+    return f"{photo.id}{suffix_of(photo.format)}"
 
 
 def _facts(found: AnnotatedObject) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""Try a run's networks on your own photos in a browser, and review its pseudo-masks there.
+
+Reads `segmenter/`, `classifier/` and `pseudo_masks/` of the run, whatever it has of these; for the review also the
+dataset (data=...). Serves a page on this machine until Ctrl-C. Marked photos are written to `exclude.txt` in the run,
+which `segmenter.exclude` reads. Needs the extra `app`. See docs/APP.md.
+"""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from eps import build, build_data
+from eps.app_page.looking import Networks, Start
+from eps.app_page.review import Marks, Review
+from eps.app_page.server import LOCAL, free_port, keep_quiet
+from eps.app_page.uploads import Bounds
+from eps.cli import entrypoint
+from eps.data.manifest import recorded
+from eps.data.mask_sources import PseudoMasks
+from eps.engine.checkpoint import load_classifier, network_file
+from eps.engine.forms import QuickClassifier
+from eps.engine.inference import localize_together
+from eps.engine.predictor import Predictor
+from eps.engine.progress import remark
+from eps.errors import UserError
+from eps.mask_labels import labelled, needs_threshold
+from eps.schema import Config, Result
+
+EXCLUDE = "exclude.txt"
+THRESHOLD = 0.3
+"""Where the background threshold stands for a run without pseudo-masks, unless one is given."""
+
+
+def run(cfg: Config) -> Result:
+    """Serve the page until somebody stops it; there is no score."""
+    cfg = replace(cfg, run_dir=cfg.run, out_dir=cfg.run) if cfg.run else cfg
+    networks = _networks(cfg)
+    review, marks, hint = _review(cfg, networks)
+    port = free_port(cfg.app.host, cfg.app.port)
+    with tempfile.TemporaryDirectory(prefix="eps-app-") as folder:
+        keep_quiet(folder)
+        try:
+            from eps.app_page.page import Page, serve  # gradio takes seconds, and is an extra
+        except ImportError as error:
+            raise UserError(f"eps.app needs gradio: pip install 'eps-seg[app]' ({error})") from error
+        page = Page(
+            name=Path(cfg.run_dir).name,
+            networks=networks,
+            bounds=Bounds(cfg.app.max_upload_mb, cfg.app.max_megapixels, cfg.app.max_side),
+            start=Start(
+                score=cfg.predict.score_threshold, nms_iou=cfg.segmenter.nms_iou, threshold=_start_threshold(cfg)
+            ),
+            review=review,
+            marks=marks,
+            hint=hint,
+        )
+        if cfg.app.host not in LOCAL:
+            remark(f"app.host={cfg.app.host}: whoever reaches this machine can use the page, there is no password")
+        serve(page, host=cfg.app.host, port=port, folder=Path(folder), announce=_announce)
+    return Result(score=math.nan, path=Path(cfg.run_dir))
+
+
+main = entrypoint(run)
+
+
+def _announce(address: str) -> None:
+    remark(f"{address} is ready; Ctrl-C ends it")
+
+
+def _networks(cfg: Config) -> Networks:
+    """Whatever the run has. Raises `UserError` where it has nothing, or its networks know different classes."""
+    predictor, spec, localizer = _predictor(cfg), None, None
+    if (classifier := network_file(cfg.input("classifier"))).is_file():
+        model, spec = load_classifier(classifier)
+        localizer = QuickClassifier(model.to(build.accelerator(cfg).device), build.inference_form(cfg))
+    if predictor is None and (spec is None or localizer is None):
+        raise UserError(f"{cfg.run_dir} has neither segmenter/ nor classifier/: train one first, or give run=FOLDER")
+    classes = predictor.classes if predictor is not None else spec.classes if spec is not None else ()
+    if spec is not None and spec.classes != classes:
+        raise UserError(f"{cfg.run_dir}: its classifier knows {list(spec.classes)}, its segmenter {list(classes)}")
+    if localizer is None:
+        return Networks(classes=classes, predictor=predictor)
+    return Networks(
+        classes=classes, predictor=predictor, localize=_Localize(cfg, localizer, len(classes)), label=_Label(cfg)
+    )
+
+
+def _predictor(cfg: Config) -> Predictor | None:
+    """Of the segmenter that `model` names, else of the run's, if there is one."""
+    place = build.trained(cfg, "segmenter")
+    if not cfg.model and not place.is_file():
+        return None
+    return build.drawing(cfg, build.predictor(cfg, place))
+
+
+class _Localize:
+    """Localization maps of a photo as stage 2 makes them, but for a saliency map, which a new photo has not."""
+
+    def __init__(self, cfg: Config, localizer: QuickClassifier, classes: int) -> None:
+        self.node, self.device = cfg.pseudo_masks, build.accelerator(cfg).device
+        self.localizer, self.classes = localizer, classes
+
+    def __call__(self, photo: Image.Image, tags: Sequence[int]) -> Tensor:
+        present = torch.zeros(self.classes, dtype=torch.bool)
+        present[list(tags)] = True
+        [maps] = localize_together(
+            self.localizer, [photo], [present], scales=self.node.scales, flip=self.node.flip, device=self.device
+        )
+        return maps.cpu().half().float()  # as precise as stage 2 keeps them
+
+
+class _Label:
+    """Labels of a photo as stage 2 makes them."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.node, self.device = cfg.pseudo_masks, build.accelerator(cfg).device
+
+    def __call__(self, photo: Image.Image, maps: Tensor, threshold: float) -> UInt8[np.ndarray, "H W"]:
+        [labels] = labelled(self.node, [(lambda: photo, maps)], threshold=threshold, device=self.device)
+        return labels.numpy()
+
+
+def _start_threshold(cfg: Config) -> float:
+    """The threshold that is given, else that of the run's pseudo-masks."""
+    node = cfg.pseudo_masks
+    if not isinstance(node.threshold, str) and needs_threshold(node):
+        return node.threshold
+    known = recorded(cfg.input("pseudo_masks")).get("threshold")
+    return float(known) if isinstance(known, float) else THRESHOLD
+
+
+def _review(cfg: Config, networks: Networks) -> tuple[Review | None, Marks | None, str]:
+    """What there is to review, and what to say of it: without photos of the masks the page does without."""
+    place = cfg.input("pseudo_masks")
+    if not (place / "instances.json").is_file():
+        return None, None, f"{place} has no pseudo-masks to review: stage 2 makes them."
+    try:
+        masks = PseudoMasks(place)
+        review = Review(masks, build_data.dataset(cfg.data, maps=False))
+        if review.folder.classes != networks.classes:
+            raise UserError(f"{review.folder.root} has other classes than the networks of {cfg.run_dir}")
+        marks = Marks(cfg.output(EXCLUDE), masks.photos)
+        marks.read()
+    except UserError as error:
+        remark(f"no review of pseudo-masks: {error}")
+        return None, None, f"Pseudo-masks cannot be reviewed: {error}"
+    command = f"python -m eps.train_seg run_dir={cfg.run_dir} segmenter.exclude={marks.path}"
+    return review, marks, f"Marked photos are left out by `{command}` and whatever else the run was set to."
+
+
+if __name__ == "__main__":
+    main()
