@@ -74,7 +74,8 @@ def test_segmenter_comes_back(segmenter: tuple[Path, Segmenter], segmenter_spec:
     again, spec = load_segmenter(path)
     assert spec == segmenter_spec
     images = torch.rand(1, 3, 64, 64)
-    assert all(torch.equal(a, b) for a, b in zip(model.eval()(images), again(images), strict=True))
+    assert again(images).tags is None
+    assert all(torch.equal(a, b) for a, b in zip(model.eval()(images)[:-1], again(images)[:-1], strict=True))
 
 
 def test_metadata_describes_the_model(classifier: tuple[Path, Classifier], classifier_spec: ClassifierSpec) -> None:

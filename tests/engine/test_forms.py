@@ -50,6 +50,9 @@ def photos(height: int = 72, width: int = 56) -> Tensor:
 def near(ours: Any, theirs: Any, share: float) -> None:
     """Every output within a share of the largest value of its kind."""
     for name, one, other in zip(theirs._fields, ours, theirs, strict=True):
+        if other is None:  # tags, without a tag head
+            assert one is None
+            continue
         assert one.dtype == torch.float32, name
         torch.testing.assert_close(one, other, rtol=0, atol=share * float(other.abs().max()))
 

@@ -239,6 +239,8 @@ def test_forms_find_the_same(folder: Path, calibrate: bool) -> None:
     plain = Predictor(model=model, spec=spec, device=CPU).run(photo)
     for precision, share in (("fp32", 1e-5), ("bf16", 0.05)):
         found = eps.load(folder, precision=precision, calibrate=calibrate).run(photo)
-        for ours, theirs in zip(found, plain, strict=True):
+        assert found.tags is None
+        assert plain.tags is None
+        for ours, theirs in zip(found[:-1], plain[:-1], strict=True):
             assert ours.dtype == theirs.dtype
             torch.testing.assert_close(ours, theirs, rtol=0, atol=share * float(theirs.abs().max()))
