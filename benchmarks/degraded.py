@@ -1,7 +1,8 @@
 """Saliency maps spoiled on purpose, to see what a method makes of bad ones.
 
 `python -m benchmarks.degraded MAPS OUT --kind blank --share 0.2` copies a folder of saliency maps with a fifth of them
-blank; `data.saliency=OUT` (absolute) trains on them. Which ones are spoiled depends on `--seed` and their names alone.
+blank; `data.saliency=OUT` (absolute) trains on them. Which ones are spoiled depends on `--seed` and their names alone:
+another kind spoils the same ones.
 """
 
 import argparse
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the maps, 0..1")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.out.resolve() == options.maps.resolve():
+        parser.error("OUT is MAPS: the maps themselves would be spoiled")
+    if not 0 <= options.share <= 1:
+        parser.error(f"--share {options.share}: between 0 and 1")
     options.out.mkdir(parents=True, exist_ok=True)
     files = sorted(options.maps.glob("*.png"))
     if not files:

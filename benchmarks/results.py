@@ -18,6 +18,11 @@ def collect(run: Path, *, command: str) -> dict[str, Any]:
     segmenter = _miou(_read(run / "evaluation" / "segmenter.json"), "val")
     truth = _miou(_read(run / "truth" / "evaluation" / "segmenter.json"), "val")
     cam = _read(run / "cam" / "evaluation" / "pseudo_masks.json")["best_threshold"]["miou"]
+    own, supervised = (_read(run / part / "segmenter" / "manifest.json") for part in (".", "truth"))
+    if _schedule(own) != _schedule(supervised):
+        raise SystemExit(
+            f"{run}/truth was trained by another recipe than {run}/segmenter: no ratio of these means much"
+        )
     hardware = made["made_by"]["hardware"]
     return {
         "pseudo_miou_train": round(_miou(made, "train"), 1),
@@ -27,8 +32,13 @@ def collect(run: Path, *, command: str) -> dict[str, Any]:
         "cam_miou_train": round(cam, 1),
         "command": command,
         "machine": ", ".join([hardware["processor"], f"{hardware['cores']} cores", *hardware["devices"]]),
-        "seed": _read(run / "segmenter" / "manifest.json")["seed"],
+        "seed": own["seed"],
     }
+
+
+def _schedule(manifest: dict[str, Any]) -> tuple[Any, ...]:
+    """All that two segmenters must share to be compared: the masks alone differ."""
+    return manifest["seed"], manifest["trunk"], {**manifest["config"], "supervision": None}
 
 
 def _miou(evaluation: dict[str, Any], split: str) -> float:
@@ -36,6 +46,8 @@ def _miou(evaluation: dict[str, Any], split: str) -> float:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing: see docs/RESULTS.md for the commands that make it")
     content: dict[str, Any] = json.loads(path.read_text())
     return content
 

@@ -93,6 +93,20 @@ def test_spoiled_saliency_is_a_share_that_goes_by_names(tmp_path: Path, capsys: 
         assert (inverted == (255 - saliency if name in spoiled else saliency)).all()
 
 
+@pytest.mark.parametrize(
+    "wrong", [["maps", "maps", "--kind", "blank"], ["maps", "out", "--kind", "blank", "--share", "20"]]
+)
+def test_saliency_maps_are_never_spoiled_by_mistake(
+    wrong: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.full((4, 6), 9, dtype=np.uint8)).save("maps/a.png")
+    with pytest.raises(SystemExit):
+        degraded.main(wrong)
+    assert (np.asarray(Image.open("maps/a.png")) == 9).all()
+
+
 def test_blurred_saliency_keeps_its_mean_and_loses_its_borders() -> None:
     saliency = np.zeros((40, 60), dtype=np.uint8)
     saliency[10:30, 20:40] = 200
@@ -109,7 +123,8 @@ def test_results_are_those_of_a_runs_evaluations(tmp_path: Path) -> None:
         "evaluation/segmenter.json": {"splits": {"val": {"miou": 54.04}}},
         "truth/evaluation/segmenter.json": {"splits": {"val": {"miou": 58.96}}},
         "cam/evaluation/pseudo_masks.json": {"best_threshold": {"miou": 36.0}},
-        "segmenter/manifest.json": {"seed": 3},
+        "segmenter/manifest.json": {"seed": 3, "trunk": {}, "config": {"steps": 5, "supervision": "pseudo"}},
+        "truth/segmenter/manifest.json": {"seed": 3, "trunk": {}, "config": {"steps": 5, "supervision": "truth"}},
     }
     for name, content in contents.items():
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -129,3 +144,10 @@ def test_results_are_those_of_a_runs_evaluations(tmp_path: Path) -> None:
             "seed": 3,
         },
     }
+    manifest = run / "truth/segmenter/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"steps": 5', '"steps": 6'))
+    with pytest.raises(SystemExit, match="another recipe"):
+        results.main([str(run), str(out), "--command", "make it"])
+    manifest.unlink()
+    with pytest.raises(SystemExit, match=r"manifest\.json is missing"):
+        results.main([str(run), str(out), "--command", "make it"])

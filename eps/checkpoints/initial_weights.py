@@ -66,7 +66,7 @@ def _mxnet_state(path: Path, *, name: str) -> Mapping[str, Tensor]:
 
 def _packaged_weights(package: str) -> Path:
     try:
-        spec = find_spec(package)
+        spec = find_spec(package.replace("-", "_"))  # as it is called where it comes from
     except (ImportError, ValueError):  # it imports what stands before the last dot
         spec = None
     if spec is None or not spec.submodule_search_locations:

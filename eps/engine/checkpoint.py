@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from eps.checkpoints.eps_resnet38 import load_eps_classifier
 from eps.checkpoints.yolact import Told, load_yolact_file
 from eps.data.atomic import replaced
+from eps.data.manifest import recorded
 from eps.engine import ranks
 from eps.engine.progress import remark
 from eps.errors import UserError, one_line
@@ -55,14 +56,26 @@ def load_classifier(path: Path) -> tuple[Classifier, ClassifierSpec]:
     """Rebuild a classifier from its checkpoint, in evaluation mode, or from that of a segmenter of our design.
 
     Such a segmenter's semantic map is a combination of the same planes as a classifier's maps: its trunk and class
-    coefficients make one. Raises `UserError` for anything else.
+    coefficients make one. Raises `UserError` for anything else, and for a segmenter that has learnt from true masks:
+    no label of a training photo may come from those.
     """
     spec = read_spec(path)
     if isinstance(spec, ClassifierSpec):
         return _rebuilt(build_classifier, spec, path), spec
     if isinstance(spec, SegmenterSpec) and spec.design == "shared":
+        _refuse_truth(path)
         return _as_classifier(_rebuilt(build_segmenter, spec, path), spec)
     raise UserError(f"{path} holds a segmenter of another design, a classifier is needed: give the folder of stage 1")
+
+
+def _refuse_truth(path: Path) -> None:
+    supervision = recorded(path.parent).get("config", {}).get("supervision")
+    if supervision == "truth":
+        raise UserError(f"{path} has learnt from true masks: no pseudo-masks may come from it")
+    if supervision is None:
+        raise UserError(
+            f"{path} has no manifest beside it that says what it has learnt from: give the folder of stage 3"
+        )
 
 
 def _as_classifier(segmenter: Segmenter, spec: SegmenterSpec) -> tuple[Classifier, ClassifierSpec]:

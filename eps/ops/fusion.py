@@ -27,8 +27,9 @@ def fuse_saliency(scores: Float[Tensor, "c h w"], saliency: Float[Tensor, "h w"]
     """Scores whose sum is the foreground of maps and saliency together, shared out among the classes as before.
 
     `scores` and `saliency` are in 0..1; those of absent classes are 0 and stay so, and a photo without any score stays
-    as it is. The foreground is w S + (1 - w) sum_c p_c with w of `saliency_trust`: maps say which class a pixel is and
-    whether to believe the saliency map, the saliency map knows the borders. Source: beyond the paper.
+    as it is. Stage 2 hands over maps that are brought to a peak of 1 in each photo, so that their sum is cut at 1. The
+    foreground is w S + (1 - w) sum_c p_c with w of `saliency_trust`: maps say which class a pixel is and whether to
+    believe the saliency map, the saliency map knows the borders. Source: beyond the paper.
     """
     total = scores.sum(dim=0)
     if not total.any():

@@ -31,7 +31,9 @@ class PseudoMasksConfig:
     flip: bool
     """Also sum over the mirror images."""
     saliency: SaliencyUse
-    """How maps and the photo's saliency map are joined (needs a classifier of kind eps)."""
+    """How maps and the photo's saliency map are joined (needs a classifier of kind eps). With `trusted`, agreement with
+    saliency is agreement with what was put in: the score compares runs of like `saliency` alone, and threshold=auto
+    comes out high, near 0.5; a number such as 0.25 is better."""
     threshold: float | str
     """Background score in 0..1, or `auto`: the one that agrees best with saliency. Unused by a CRF with alpha."""
     ignore_band: float

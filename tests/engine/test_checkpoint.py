@@ -126,11 +126,21 @@ def test_one_is_not_the_other(
 
 def test_our_segmenter_serves_as_a_classifier_with_the_same_maps(segmenter: tuple[Path, Segmenter]) -> None:
     path, model = segmenter
+    (path.parent / "manifest.json").write_text('{"config": {"supervision": "pseudo"}}')
     found, spec = load_classifier(path)
     photos = torch.rand(2, 3, 64, 64)
     assert (spec.classes, spec.background) == (CLASSES, True)
     assert not found.training
     torch.testing.assert_close(found(photos).maps, model.eval()(photos).semantic)
+
+
+def test_no_labels_from_a_segmenter_that_has_seen_truth(segmenter: tuple[Path, Segmenter]) -> None:
+    path, _ = segmenter
+    with pytest.raises(UserError, match=r"segmenter\.safetensors has no manifest beside it that says what it has"):
+        load_classifier(path)
+    (path.parent / "manifest.json").write_text('{"config": {"supervision": "truth"}}')
+    with pytest.raises(UserError, match=r"segmenter\.safetensors has learnt from true masks"):
+        load_classifier(path)
 
 
 def test_ours_for_a_datasets_classes(classifier: tuple[Path, Classifier]) -> None:
