@@ -19,7 +19,7 @@ def collect(run: Path, *, command: str) -> dict[str, Any]:
     truth = _miou(_read(run / "truth" / "evaluation" / "segmenter.json"), "val")
     cam = _read(run / "cam" / "evaluation" / "pseudo_masks.json")["best_threshold"]["miou"]
     own, supervised = (_read(run / part / "segmenter" / "manifest.json") for part in (".", "truth"))
-    if _schedule(own) != _schedule(supervised):
+    if not _alike(own, supervised):
         raise SystemExit(
             f"{run}/truth was trained by another recipe than {run}/segmenter: no ratio of these means much"
         )
@@ -36,9 +36,11 @@ def collect(run: Path, *, command: str) -> dict[str, Any]:
     }
 
 
-def _schedule(manifest: dict[str, Any]) -> tuple[Any, ...]:
-    """All that two segmenters must share to be compared: the masks alone differ."""
-    return manifest["seed"], manifest["trunk"], {**manifest["config"], "supervision": None}
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the masks alone differ between two segmenters; a key that one did not have yet is passed over."""
+    shared = (one["config"].keys() & other["config"].keys()) - {"supervision"}
+    same = all(one["config"][key] == other["config"][key] for key in shared)
+    return same and (one["seed"], one["trunk"]) == (other["seed"], other["trunk"])
 
 
 def _miou(evaluation: dict[str, Any], split: str) -> float:
