@@ -45,7 +45,12 @@ class Classifier(nn.Module):
         self.dropout = dropout
         self.coefficients = nn.Parameter(torch.empty(classes + background, trunk.prototypes))
         nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
-        self.normalize = Normalization(mean=mean, std=std)
+        self.normalization = Normalization(mean=mean, std=std)
+
+    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        """Photos in 0..1 (RGB) -> what `forward` takes. A method: protocols do not see modules (Python 3.12)."""
+        normalized: Tensor = self.normalization(photos)
+        return normalized
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> ClassifierOutput:
         prototypes = F.dropout2d(self.trunk(images).prototypes, self.dropout, training=self.training)

@@ -65,8 +65,8 @@ def test_classifier_comes_back_from_its_file_alone(
     assert not again.training
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[key]), key
-    assert torch.equal(model.normalize.mean, again.normalize.mean)
-    assert torch.equal(model.normalize.std, again.normalize.std)
+    assert torch.equal(model.normalization.mean, again.normalization.mean)
+    assert torch.equal(model.normalization.std, again.normalization.std)
 
 
 def test_segmenter_comes_back(segmenter: tuple[Path, Segmenter], segmenter_spec: SegmenterSpec) -> None:
