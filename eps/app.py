@@ -42,7 +42,8 @@ THRESHOLD = 0.3
 def run(cfg: Config) -> Result:
     """Serve the page until somebody stops it; there is no score."""
     cfg = replace(cfg, run_dir=cfg.run, out_dir=cfg.run) if cfg.run else cfg
-    networks = _networks(cfg)
+    device = build.accelerator(cfg).device
+    networks = _networks(cfg, device)
     review, marks, hint = _review(cfg, networks)
     port = free_port(cfg.app.host, cfg.app.port)
     with tempfile.TemporaryDirectory(prefix="eps-app-") as folder:
@@ -75,12 +76,12 @@ def _announce(address: str) -> None:
     remark(f"{address} is ready; Ctrl-C ends it")
 
 
-def _networks(cfg: Config) -> Networks:
+def _networks(cfg: Config, device: torch.device) -> Networks:
     """Whatever the run has. Raises `UserError` where it has nothing, or its networks know different classes."""
     predictor, spec, localizer = _predictor(cfg), None, None
     if (classifier := network_file(cfg.input("classifier"))).is_file():
         model, spec = load_classifier(classifier)
-        localizer = QuickClassifier(model.to(build.accelerator(cfg).device), build.inference_form(cfg))
+        localizer = QuickClassifier(model.to(device), build.inference_form(cfg))
     if predictor is None and (spec is None or localizer is None):
         raise UserError(f"{cfg.run_dir} has neither segmenter/ nor classifier/: train one first, or give run=FOLDER")
     classes = predictor.classes if predictor is not None else spec.classes if spec is not None else ()
@@ -89,7 +90,10 @@ def _networks(cfg: Config) -> Networks:
     if localizer is None:
         return Networks(classes=classes, predictor=predictor)
     return Networks(
-        classes=classes, predictor=predictor, localize=_Localize(cfg, localizer, len(classes)), label=_Label(cfg)
+        classes=classes,
+        predictor=predictor,
+        localize=_Localize(cfg, localizer, len(classes), device),
+        label=_Label(cfg, device),
     )
 
 
@@ -104,8 +108,8 @@ def _predictor(cfg: Config) -> Predictor | None:
 class _Localize:
     """Localization maps of a photo as stage 2 makes them, but for a saliency map, which a new photo has not."""
 
-    def __init__(self, cfg: Config, localizer: QuickClassifier, classes: int) -> None:
-        self.node, self.device = cfg.pseudo_masks, build.accelerator(cfg).device
+    def __init__(self, cfg: Config, localizer: QuickClassifier, classes: int, device: torch.device) -> None:
+        self.node, self.device = cfg.pseudo_masks, device
         self.localizer, self.classes = localizer, classes
 
     def __call__(self, photo: Image.Image, tags: Sequence[int]) -> Tensor:
@@ -120,8 +124,8 @@ class _Localize:
 class _Label:
     """Labels of a photo as stage 2 makes them."""
 
-    def __init__(self, cfg: Config) -> None:
-        self.node, self.device = cfg.pseudo_masks, build.accelerator(cfg).device
+    def __init__(self, cfg: Config, device: torch.device) -> None:
+        self.node, self.device = cfg.pseudo_masks, device
 
     def __call__(self, photo: Image.Image, maps: Tensor, threshold: float) -> UInt8[np.ndarray, "H W"]:
         [labels] = labelled(self.node, [(lambda: photo, maps)], threshold=threshold, device=self.device)

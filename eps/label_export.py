@@ -54,7 +54,10 @@ def export_labels(cfg: Config) -> Result:
     )
     if recorder.finished() is None:
         with progress_bar("masks", total=labels.total) as advance:
-            photos = [photo for photo in labels.made if advance(None) is None]
+            photos = []
+            for photo in labels.made:
+                photos.append(photo)
+                advance(None)
         with recorder.writing() as target:
             _WRITERS[cfg.format](target, photos, labels, cfg.export)
             recorder.record(

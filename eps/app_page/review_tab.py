@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from eps.app_page.events import react, told
 from eps.app_page.looking import EVERY
 from eps.app_page.review import ALL, MARKED, UNMARKED, Marks, Review, Reviewed, worst_first
-from eps.app_page.told import told
 
 PAGE = 27
 """Thumbnails at once."""
@@ -146,9 +146,7 @@ class ReviewTab:
 
 
 def _on(event: Any, fn: Any, inputs: list[Any], outputs: list[Any], *, busy: list[Any] | None = None) -> Any:
-    """`busy` is where the page shows that it is at work."""
-    progress = {"show_progress": "minimal" if busy is None else "full", "show_progress_on": busy}
-    return event(fn, inputs, outputs, api_visibility="private", **progress)
+    return react(event, fn, inputs, outputs, busy=busy)
 
 
 def _then(earlier: Any, fn: Any, inputs: list[Any], outputs: list[Any]) -> Any:

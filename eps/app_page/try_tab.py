@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from eps.app_page.events import react, told
 from eps.app_page.looking import (
     EVERY,
     HEADINGS,
@@ -23,7 +24,6 @@ from eps.app_page.looking import (
     see,
     write_files,
 )
-from eps.app_page.told import told
 from eps.app_page.uploads import Bounds, described, read_upload
 from eps.data.artifacts import fingerprint_of
 from eps.errors import UserError
@@ -39,18 +39,9 @@ class _Step(NamedTuple):
     given: list[Any]
     made: list[Any]
     busy: list[Any] | None = None
-    """Where the page shows that it is at work: on what is made, unless that is nothing to look at."""
 
-    def settings(self) -> dict[str, Any]:
-        """How gradio runs it."""
-        return {
-            "fn": self.do,
-            "inputs": self.given,
-            "outputs": self.made,
-            "show_progress": "minimal" if self.busy is None else "full",
-            "show_progress_on": self.busy,
-            **_ONE_AT_A_TIME,
-        }
+    def on(self, event: Any, **how: Any) -> Any:
+        return react(event, self.do, self.given, self.made, busy=self.busy, **_ONE_AT_A_TIME, **how)
 
 
 class TryTab:
@@ -142,9 +133,9 @@ class TryTab:
             (self.threshold, [label]),
         ]
         for control, steps in reactions:
-            done = control.change(trigger_mode="always_last", **steps[0].settings())
+            done = steps[0].on(control.change, trigger_mode="always_last")
             for step in [*steps[1:], write]:
-                done = done.success(**step.settings())
+                done = step.on(done.success)
 
     def on_photo(self, path: str | None) -> tuple[Seen | None, str]:
         """Of a photo that is refused nothing is shown, of an earlier one neither."""
@@ -219,9 +210,5 @@ def _picture(label: str, *, visible: bool) -> gr.Image:
     )
 
 
-_ONE_AT_A_TIME: dict[str, Any] = {
-    "concurrency_id": "networks",
-    "concurrency_limit": 1,
-    "api_visibility": "private",
-}
+_ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1}
 """A photo needs what memory there is."""
