@@ -57,7 +57,7 @@ def run(cfg: Config) -> Result:
     ids = folder.ids(cfg.data.train)
     model = load_classifier_for(weights, folder.classes)
     with_saliency = not folder.without_saliency(ids)
-    _check_use_of_saliency(node, model, with_saliency=with_saliency)
+    _check_use_of_maps(node, model, with_saliency=with_saliency)
     classifier = file_hash(weights)
     inputs = folder.fingerprint(ids, with_saliency=with_saliency)
     maps = fingerprint_of(*how_mapped(cfg), classifier, inputs)
@@ -118,9 +118,11 @@ def _threshold(cfg: PseudoMasksConfig, found: Agreement | None) -> float | None:
     return found.threshold()
 
 
-def _check_use_of_saliency(cfg: PseudoMasksConfig, model: Classifier, *, with_saliency: bool) -> None:
+def _check_use_of_maps(cfg: PseudoMasksConfig, model: Classifier, *, with_saliency: bool) -> None:
     if cfg.threshold == "auto" and needs_threshold(cfg) and not with_saliency:
         raise UserError("pseudo_masks.threshold=auto needs a saliency map for every photo; set a number instead")
+    if cfg.logit_adjustment and not model.background:
+        raise UserError("pseudo_masks.logit_adjustment: CAM's maps do not share pixels; set it to 0")
     if cfg.saliency is SaliencyUse.none:
         return
     if not model.background:

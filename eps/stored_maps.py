@@ -22,7 +22,7 @@ from eps.engine.overlap import ahead
 from eps.engine.progress import progress_bar
 from eps.memory_demand import demand_for_maps, photos_at_once
 from eps.models.classifier import Classifier
-from eps.ops.fusion import fuse_saliency
+from eps.ops.fusion import adjust_shares, fuse_saliency
 from eps.schema import Config
 from eps.schema.pseudo_masks import SaliencyUse
 
@@ -37,6 +37,7 @@ def how_mapped(cfg: Config) -> list[str]:
     """What the maps depend on beside photos and classifier."""
     node = cfg.pseudo_masks
     joined = [] if node.saliency is SaliencyUse.none else [node.saliency.value]
+    joined += [repr(node.logit_adjustment)] if node.logit_adjustment else []
     return [repr(node.scales), repr(node.flip), *joined, *build.precision_settings(cfg)]
 
 
@@ -53,9 +54,10 @@ def score_files(
 ) -> dict[str, Path]:
     """Where each photo's localization maps lie: another place for another photo, tag, classifier or scale."""
     made: dict[str, Path] = {}
+    frequency = str(_tag_frequency(folder, cfg).tolist()) if cfg.pseudo_masks.logit_adjustment else ""
     for photo in ids:
         source = folder.fingerprint([photo], with_saliency=cfg.pseudo_masks.saliency is not SaliencyUse.none)
-        key = fingerprint_of(*how_mapped(cfg), classifier, source)
+        key = fingerprint_of(*how_mapped(cfg), classifier, source, *filter(None, [frequency]))
         made[photo] = unfinished.file("scores", photo, key=key, suffix=".npz")
     return made
 
@@ -65,17 +67,26 @@ def write_missing_scores(cfg: Config, model: Classifier, folder: DatasetFolder, 
 
     Raises `UserError` where they are estimated to need more memory than there is.
     """
+    node = cfg.pseudo_masks
+    frequency = _tag_frequency(folder, cfg)
     missing = [photo for photo, path in files.items() if not path.is_file()]
     device = build.accelerator(cfg).device
     demand_for_maps(cfg, model, [folder.photo_path(photo) for photo in missing], device)
     with progress_bar("localization maps", total=len(files), done=len(files) - len(missing)) as advance:
         # of large photos the maps of one are large: no more than one waits
         for photo, scores in ahead(_localized(cfg, model, folder, missing, device), depth=1):
-            if cfg.pseudo_masks.saliency is SaliencyUse.trusted:
+            if node.logit_adjustment:
+                scores = adjust_shares(scores, frequency, strength=node.logit_adjustment)
+            if node.saliency is SaliencyUse.trusted:
                 saliency = read_saliency(folder, photo, size=(scores.shape[1], scores.shape[2]))
                 scores = fuse_saliency(scores, saliency)
             write_scores(files[photo], scores.numpy())
             advance(None)
+
+
+def _tag_frequency(folder: DatasetFolder, cfg: Config) -> Tensor:
+    """The share of the training photos that carry each tag."""
+    return torch.stack([torch.from_numpy(folder.tags(photo)).float() for photo in folder.ids(cfg.data.train)]).mean(0)
 
 
 def scores_and_saliency(folder: DatasetFolder, files: dict[str, Path]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -85,6 +85,22 @@ def test_maps_are_those_of_one_photo_at_a_time(
         assert (scores.any(axis=(1, 2)) == opened.tags(photo)).all()
 
 
+def test_adjusted_maps_favour_rare_tags(made: tuple[DatasetFolder, Classifier], folder: Path, tmp_path: Path) -> None:
+    """Of six photos a is on two, b on three: where they share a pixel, a gains; a photo of one tag stays as it is."""
+    cfg = composed(folder, "pseudo_masks.logit_adjustment=1")
+    plain, adjusted = written(made, composed(folder), tmp_path), written(made, cfg, tmp_path)
+    assert set(map(str, score_files(cfg, "hash", made[0], IDS, Unfinished(tmp_path / "pseudo_masks")).values())) != set(
+        map(str, score_files(composed(folder), "hash", made[0], IDS, Unfinished(tmp_path / "pseudo_masks")).values())
+    )
+    both, alone = IDS[2], IDS[0]
+    np.testing.assert_allclose(adjusted[alone], plain[alone], atol=1e-3)
+    np.testing.assert_allclose(adjusted[both].sum(axis=0), plain[both].sum(axis=0), atol=2e-3)
+    there = (plain[both][:2] > 0.05).all(axis=0)
+    assert there.any()
+    odds = [scores[both][0][there] / scores[both][1][there] for scores in (plain, adjusted)]
+    np.testing.assert_allclose(odds[1] / odds[0], 3 / 2, rtol=0.05)
+
+
 def test_what_is_seen_together(
     made: tuple[DatasetFolder, Classifier], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,9 @@ class ClassifierConfig:
     """How maps are held to the saliency map."""
     saliency_at: SaliencyAt
     """At which size maps and saliency are compared."""
+    distrust_from: float
+    """Share of the run after which a photo's saliency map counts only as far as the photo's maps agree with it, and the
+    maps themselves for the rest; 1: never. For datasets of which some maps may be bad."""
     tau: float
     """Overlap with saliency above which a present class counts as foreground (EPS)."""
     lam: float

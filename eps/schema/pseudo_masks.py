@@ -34,6 +34,9 @@ class PseudoMasksConfig:
     """How maps and the photo's saliency map are joined (needs a classifier of kind eps). With `trusted`, agreement with
     saliency is agreement with what was put in: the score compares runs of like `saliency` alone, and threshold=auto
     comes out high, near 0.5; a number such as 0.25 is better."""
+    logit_adjustment: float
+    """Where tagged classes share a pixel, each one's share is divided by this power of the share of photos that carry
+    its tag, so that frequent classes do not swallow rare ones; 0: as the classifier has it (needs kind eps)."""
     threshold: float | str
     """Background score in 0..1, or `auto`: the one that agrees best with saliency. Unused by a CRF with alpha."""
     ignore_band: float
