@@ -143,7 +143,7 @@ def _classifier(options: argparse.Namespace) -> tuple[Classifier, Callable[[Any]
         def criterion(model: nn.Module, batch: TaggedPhotos, step: int) -> Losses:
             maps = model(own.normalize(batch.photos)).maps
             tags = tag_loss(pooled_logits(maps[:, :-1]), batch.tags)
-            saliency = eps_loss(maps, batch.saliency, batch.tags, tau=0.4, lam=0.5).loss
+            saliency = eps_loss(maps, batch.saliency / 255, batch.tags, tau=0.4, lam=0.5).loss
             return Losses(total=tags + saliency, terms={"tags": tags, "saliency": saliency})
 
         return criterion
@@ -154,7 +154,7 @@ def _classifier(options: argparse.Namespace) -> tuple[Classifier, Callable[[Any]
         for _ in range(options.batches):
             photos, blobs = _photos(options), _blobs(options, options.batch)
             tags = F.one_hot(torch.randint(options.classes, (options.batch,)), options.classes).float()
-            made.append(TaggedPhotos(*(part.to(device) for part in (photos, blobs[:, None].float(), tags))))
+            made.append(TaggedPhotos(*(part.to(device) for part in (photos, 255 * blobs[:, None].byte(), tags))))
         return made
 
     return model, criterion_of, batches_of

@@ -35,6 +35,7 @@ from eps.models.spec import (
     build_deeplab,
     build_segmenter,
 )
+from eps.nn.backbone import Backbone
 from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
 from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.saliency.onnx_network import OnnxNetwork
@@ -44,7 +45,7 @@ from eps.schema import Config
 from eps.schema.classifier import ClassifierConfig, ClassifierKind
 from eps.schema.runtime import Precision
 from eps.schema.saliency import SaliencyConfig, SaliencyKind
-from eps.schema.segmenter import AugmentKind, ReleasedNetwork, SegmenterConfig
+from eps.schema.segmenter import AugmentKind, DeepLabBackbone, ReleasedNetwork, SegmenterConfig
 from eps.schema.training import AugmentConfig
 from eps.schema.trunk import TrunkConfig
 
@@ -109,15 +110,20 @@ def segmenter(cfg: Config, classes: tuple[str, ...]) -> tuple[Segmenter, Segment
 def deeplab(cfg: Config, classes: tuple[str, ...]) -> tuple[DeepLab, DeepLabSpec]:
     """A DeepLab to train: initial weights in its backbone, fresh ones in its head."""
     node = cfg.segmenter.deeplab
+    trunk = _deeplab_trunk(cfg) if node.backbone is DeepLabBackbone.trunk else None
     spec = DeepLabSpec(
         backbone=node.backbone.value,
         classes=classes,
         frozen_norm=node.frozen_norm,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        mean=trunk.mean if trunk else IMAGENET_MEAN,
+        std=trunk.std if trunk else IMAGENET_STD,
+        trunk=trunk,
     )
     model = build_deeplab(spec)
-    load_resnet_weights(model, name=node.backbone.value, source=node.weights)
+    if isinstance(model.backbone, Backbone):
+        load_initial_weights(model.backbone, name=cfg.trunk.backbone, source=cfg.trunk.weights)
+    else:
+        load_resnet_weights(model, name=node.backbone.value, source=node.weights)
     return _channels_last(model), spec
 
 
@@ -186,16 +192,16 @@ def drawing(cfg: Config, predictor: Predictor) -> Predictor:
     return shown
 
 
-def transform(cfg: AugmentConfig, *, mean: list[float]) -> v2.Compose:
-    """Training augmentation; padding has the mean colour."""
-    return training_transform(crop=cfg.crop, long_side=cfg.long_side, flip=cfg.flip, jitter=cfg.jitter, mean=mean)
+def transform(cfg: AugmentConfig) -> v2.Compose:
+    """Training augmentation."""
+    return training_transform(crop=cfg.crop, long_side=cfg.long_side, flip=cfg.flip, jitter=cfg.jitter)
 
 
 def instance_transform(cfg: SegmenterConfig, *, mean: list[float]) -> v2.Compose:
-    """YOLACT's training augmentation, of either kind."""
+    """YOLACT's training augmentation, of either kind; `mean` is the colour around photos of its own."""
     node = cfg.augment
     if node.kind is AugmentKind.crop:
-        return transform(node, mean=mean)
+        return transform(node)
     return transforms.yolact_transform(
         size=cfg.image_size,
         flip=node.flip,
@@ -207,12 +213,10 @@ def instance_transform(cfg: SegmenterConfig, *, mean: list[float]) -> v2.Compose
     )
 
 
-def semantic_transform(cfg: SegmenterConfig, *, mean: Sequence[float]) -> v2.Compose:
-    """DeepLab's training augmentation; padding has the mean colour and is ignored."""
+def semantic_transform(cfg: SegmenterConfig) -> v2.Compose:
+    """DeepLab's training augmentation; padding is ignored."""
     node = cfg.augment
-    return transforms.semantic_transform(
-        crop=node.crop, scale=cfg.deeplab.scale, flip=node.flip, jitter=node.jitter, mean=mean
-    )
+    return transforms.semantic_transform(crop=node.crop, scale=cfg.deeplab.scale, flip=node.flip, jitter=node.jitter)
 
 
 def scaled_with_batch(node: Trained) -> Trained:
@@ -268,6 +272,12 @@ def _trunk_spec(cfg: TrunkConfig, *, batch: int) -> TrunkSpec:
         mean=(cfg.mean[0], cfg.mean[1], cfg.mean[2]),
         std=(cfg.std[0], cfg.std[1], cfg.std[2]),
     )
+
+
+def _deeplab_trunk(cfg: Config) -> TrunkSpec:
+    """The trunk's network as DeepLab has it: dilated, and without the parts that make prototypes."""
+    trunk = _trunk_spec(cfg.trunk, batch=cfg.segmenter.batch)
+    return replace(trunk, output_stride=cfg.segmenter.deeplab.output_stride, head="identity")
 
 
 def _saliency_recipe(cfg: SaliencyConfig) -> Recipe:

@@ -1,6 +1,8 @@
 """From config nodes to a training run: batches divided among processes, optimizer, schedule and loop."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -13,12 +15,24 @@ from eps.engine import optim, ranks
 from eps.engine.checkpoint import ResumeFile
 from eps.engine.descent import Losses
 from eps.engine.loop import Batch, History, train
+from eps.engine.tracking import Kind, Log, open_log
+from eps.engine.watch import Look, Watch, spread_over
 from eps.errors import UserError
 from eps.memory_demand import demand_for_training
 from eps.schema import Config
 from eps.schema.classifier import ClassifierConfig
+from eps.schema.runtime import Tracker
 from eps.schema.segmenter import SegmenterConfig
 from eps.schema.training import OptimConfig, ScheduleKind
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Trained(NamedTuple):
+    """What a training has told: the loss terms of every step, and the scores of the looks at it."""
+
+    history: History
+    looks: list[dict[str, float]]
 
 
 def optimizer(
@@ -72,8 +86,9 @@ def fit(
     node: ClassifierConfig | SegmenterConfig,
     recorder: Recorder,
     accelerator: Accelerator,
-    model: nn.Module,
+    model: Model,
     *,
+    look: Look[Model],
     last: Iterable[nn.Parameter],
     criterion: Callable[[nn.Module, Batch, int], Losses],
     batches: Callable[[int], Iterable[Batch]],
@@ -81,11 +96,11 @@ def fit(
     size: int,
     label: str,
     count: Callable[[Batch], Tensor] | None = None,
-) -> History:
+) -> Trained:
     """Train a model as its node says, going on from the state that a stopped run left beside the artifact.
 
-    `photos` are the ids that a draw from a dataset of `size` photos is made of; `count` is what the criterion divides
-    by beside photos (see `eps.engine.descent.Descent`).
+    `look` is what it is looked at by now and then. `photos` are the ids that a draw from a dataset of `size` photos is
+    made of; `count` is what the criterion divides by beside photos (see `eps.engine.descent.Descent`).
     """
     parts = _division(cfg, node).parts
 
@@ -96,7 +111,12 @@ def fit(
     done = node.start if isinstance(node, SegmenterConfig) else 0
     demand_for_training(cfg, node, model, accelerator.device)
     made, scheduler = optimizer(node.optim, model, last=last, steps=done + node.steps, done=done)
-    return train(
+    watch = Watch(
+        look=look,
+        at=spread_over(node.steps, times=cfg.runtime.looks),
+        open_log=partial(tracker_log, cfg, recorder.folder.name),
+    )
+    history = train(
         model=model,
         criterion=criterion,
         batches=batches,
@@ -112,4 +132,17 @@ def fit(
         photos=photos_of,
         count=count,
         parts=parts,
+        watch=watch,
     )
+    return Trained(history, watch.scores)
+
+
+def tracker_log(cfg: Config, name: str, done: int) -> Log | None:
+    """The log of a training or an evaluation of this run, from after the steps that are done; None without a tracker.
+
+    Raises `UserError` where the tracker's package is not installed.
+    """
+    if cfg.runtime.tracker is Tracker.none:
+        return None
+    kind: Kind = "wandb" if cfg.runtime.tracker is Tracker.wandb else "tensorboard"
+    return open_log(kind, cfg.output("tracker") / name, done=done, group=cfg.name)

@@ -1,7 +1,12 @@
 """Score pseudo-masks, a segmenter, or any folder of masks against truth: IoU, boundaries, confusion, mask and box AP.
 
 Reads `pseudo_masks/` or `segmenter/` and the truth, or two folders of PNGs (`predictions=DIR truth=DIR classes=voc`);
-writes `evaluation/<subject>.json`, with `evaluate.thresholds` also a picture of the curves, and prints tables.
+writes `evaluation/<subject>.json` and, photo by photo, `<subject>_photos.csv`, with `evaluate.thresholds` also a
+picture of the curves, and prints tables.
+
+    python -m eps.evaluate evaluate=segmenter  the run's segmenter
+    python -m eps.evaluate evaluate=thresholds  its stored maps at every threshold
+    python -m eps.evaluate predictions=DIR truth=DIR classes=voc  two folders of PNGs, of any project
 """
 
 import time
@@ -14,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from eps import build, build_data
+from eps import build, build_data, build_training
 from eps.cli import entrypoint
 from eps.data.artifacts import read_scores, write_json
 from eps.data.class_names import class_names, unnamed
@@ -26,7 +31,7 @@ from eps.data.mask_sources import PseudoMasks
 from eps.data.provenance import provenance
 from eps.data.samples import PhotoMasks
 from eps.data.sampling import sample
-from eps.data.subset import label_table
+from eps.data.subset import label_table, scores_of
 from eps.data.truth import Truth
 from eps.engine.predictor import Predictor
 from eps.engine.progress import progress_bar, remark
@@ -39,7 +44,14 @@ from eps.ops.pseudo_labels import label_map, threshold_agreement
 from eps.report_page.threshold_curve import Sweep, draw
 from eps.schema import Config, Result
 from eps.schema.evaluate import Subject
-from eps.score_tables import print_scores
+from eps.score_tables import numbers, print_scores, write_photo_scores
+
+
+class _Judged(NamedTuple):
+    """A split: its scores, and the mean IoU of each photo by itself."""
+
+    summary: dict[str, Any]
+    mious: dict[str, float]
 
 
 class Prediction(NamedTuple):
@@ -49,22 +61,37 @@ class Prediction(NamedTuple):
     labels: np.ndarray
     instances: PhotoInstances | None
     """None of a segmenter that finds none, which is not to find nothing."""
+    tags: np.ndarray | None = None
+    """What a tag head says of each class of the dataset."""
 
 
 def run(cfg: Config) -> Result:
     """Score the splits, write and print the scores; the result's score is the mIoU of the first split."""
     began = time.monotonic()
-    content = _foreign(cfg) if cfg.predictions else _own(cfg)
+    content, mious = (_foreign(cfg), {}) if cfg.predictions else _own(cfg)
     name = "model" if content.get("model") else content["subject"]  # not in the place of this run's own
     path = cfg.output("evaluation") / f"{name}.json"
     content["made_by"] = provenance()
     content["seconds"] = round(time.monotonic() - began, 2)
     write_json(path, content)
+    if mious:
+        write_photo_scores(path.with_name(f"{name}_photos.csv"), mious)
+    _log(cfg, name, content)
     print_scores(content)
     return Result(score=next(iter(content["splits"].values()))["miou"], path=path)
 
 
 main = entrypoint(run)
+
+
+def _log(cfg: Config, name: str, content: dict[str, Any]) -> None:
+    """All numbers of the splits to the tracker, if there is one, at the step that the training ended with."""
+    if (log := build_training.tracker_log(cfg, f"evaluation/{name}", 0)) is None:
+        return
+    steps = {} if cfg.predictions or cfg.model else recorded(cfg.input(content["subject"]))
+    values = {key: value for split, scores in content["splits"].items() for key, value in numbers(scores, split)}
+    log.numbers(values, step=max(1, len(steps.get("history", []))))
+    log.close()
 
 
 def run_where_truth_is(cfg: Config, subject: Subject, *splits: str) -> Result | None:
@@ -78,11 +105,12 @@ def run_where_truth_is(cfg: Config, subject: Subject, *splits: str) -> Result | 
     return run(own)
 
 
-def _own(cfg: Config) -> dict[str, Any]:
-    """Scores of what this run has made, or of another segmenter."""
+def _own(cfg: Config) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Scores of what this run has made, or of another segmenter; by split the mean IoU of each photo."""
     folder = build_data.dataset(cfg.data)
     truth = build_data.truth(cfg.data)
-    splits = {split: _score_split(cfg, folder, truth, split) for split in cfg.evaluate.splits}
+    judged = {split: _score_split(cfg, folder, truth, split) for split in cfg.evaluate.splits}
+    splits = {split: one.summary for split, one in judged.items()}
     subject = cfg.evaluate.subject
     content: dict[str, Any] = {"subject": subject.value, "splits": splits}
     if cfg.model and subject is Subject.segmenter:
@@ -92,7 +120,7 @@ def _own(cfg: Config) -> dict[str, Any]:
     if cfg.evaluate.thresholds and subject is Subject.pseudo_masks:
         content["best_threshold"] = _at_thresholds(cfg, folder, truth)
     content["skipped"] = {split: folder.skipped(split) for split in cfg.evaluate.splits}
-    return content
+    return content, {split: one.mious for split, one in judged.items()}
 
 
 def _foreign(cfg: Config) -> dict[str, Any]:
@@ -121,11 +149,12 @@ def _scorecard(cfg: Config, classes: Sequence[str]) -> Scorecard:
         raise UserError(f"evaluate.pairs: {error}") from error
 
 
-def _judge(card: Scorecard, photo: str, labels: np.ndarray, truth: np.ndarray, context: np.ndarray | None) -> None:
+def _judge(card: Scorecard, photo: str, labels: np.ndarray, truth: np.ndarray, context: np.ndarray | None) -> float:
+    """Count a photo; its own mean IoU."""
     if labels.shape != truth.shape:
         raise UserError(f"photo {photo!r}: prediction is {labels.shape}, truth {truth.shape}")
     try:
-        card.add_labels(labels, truth, context)
+        return card.add_labels(labels, truth, context)
     except ValueError as error:
         raise UserError(f"photo {photo!r}: {error}") from error
 
@@ -136,18 +165,20 @@ def _ids(cfg: Config, folder: DatasetFolder, split: str) -> list[str]:
     return sample(folder.ids(split), most=node.photos, seed=cfg.seed if node.shuffle else None)
 
 
-def _score_split(cfg: Config, folder: DatasetFolder, truth: Truth, split: str) -> dict[str, Any]:
+def _score_split(cfg: Config, folder: DatasetFolder, truth: Truth, split: str) -> _Judged:
     ids = _ids(cfg, folder, split)
-    card = _scorecard(cfg, folder.classes)
+    card, mious = _scorecard(cfg, folder.classes), dict[str, float]()
     label = f"evaluate {cfg.evaluate.subject} on {split}"
     with progress_bar(label, total=len(ids)) as advance:
         for prediction in _predictions(cfg, folder, ids):
             photo, true = prediction.photo, truth(prediction.photo)
-            _judge(card, photo, prediction.labels, true.semantic, truth.context(photo))
+            mious[photo] = _judge(card, photo, prediction.labels, true.semantic, truth.context(photo))
             if prediction.instances is not None:
                 card.add_instances(prediction.instances, _as_instances(true))
+            if prediction.tags is not None:
+                card.add_tags(prediction.tags, true.semantic)
             advance(None)
-    return card.summary()
+    return _Judged(card.summary(), mious)
 
 
 def _predictions(cfg: Config, folder: DatasetFolder, ids: Sequence[str]) -> Iterator[Prediction]:
@@ -183,7 +214,7 @@ def _label_table(known: tuple[str, ...], classes: tuple[str, ...], *, place: Pat
 
 
 def _predict(predictor: Predictor, table: UInt8[np.ndarray, "256"], folder: DatasetFolder, photo: str) -> Prediction:
-    instances, semantic = predictor.predict_all(folder.photo(photo))
+    instances, semantic, tags = predictor.see(folder.photo(photo))
     labels = table[semantic.cpu().numpy()]
     if not predictor.has_instances:
         return Prediction(photo, labels, None)
@@ -196,7 +227,8 @@ def _predict(predictor: Predictor, table: UInt8[np.ndarray, "256"], folder: Data
         boxes=instances.boxes.cpu().numpy().astype(np.float64),
         box_scores=instances.scores.cpu().numpy(),
     )
-    return Prediction(photo, labels, found)
+    own = None if tags is None else scores_of(tags.cpu().numpy(), table, classes=len(folder.classes))
+    return Prediction(photo, labels, found, own)
 
 
 def _as_instances(masks: PhotoMasks, *, scored: bool = False) -> PhotoInstances:

@@ -1,12 +1,16 @@
 """What `evaluate` prints: scores as tables for a terminal."""
 
+import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from eps.data.atomic import replaced
 
 
 def print_scores(content: Mapping[str, Any]) -> None:
@@ -46,6 +50,7 @@ def _rows(scores: Mapping[str, Any]) -> dict[str, str]:
             f"confusion ratio, {pair['coincident']} taken for {pair['target']}": shown(pair["confusion_ratio"], 3)
             for pair in scores["pairs"]
         },
+        **({"mean AP of tags": shown(scores["tags"]["map"], 1)} if scores.get("tags") else {}),
         **_ap_rows("mask", instances),
         **_ap_rows("box", instances.get("boxes") or {}),
     }
@@ -73,6 +78,25 @@ def _per_class(columns: Mapping[str, Any]) -> Table:
         values = [s[key][name] for s in columns.values() for key in ("per_class", "precision", "recall")]
         table.add_row(name, *(shown(value, 1) for value in values))
     return table
+
+
+def write_photo_scores(path: Path, mious: Mapping[str, Mapping[str, float]]) -> None:
+    """By split the mean IoU of each photo as CSV, the worst first: where to look."""
+    with replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["split", "photo", "miou"])
+        for split, photos in mious.items():
+            for photo, miou in sorted(photos.items(), key=lambda item: (item[1], item[0])):
+                writer.writerow([split, photo, "" if math.isnan(miou) else round(miou, 2)])
+
+
+def numbers(scores: Mapping[str, Any], name: str) -> Iterator[tuple[str, float]]:
+    """What is a number in scores, by the path to it: as a tracker takes them. Ratios of all pairs are left out."""
+    for key, value in scores.items():
+        if isinstance(value, dict) and key != "confusion_ratio":
+            yield from numbers(value, f"{name}/{key}")
+        elif isinstance(value, int | float):
+            yield f"{name}/{key}", value
 
 
 def shown(value: float | None, digits: int) -> str:

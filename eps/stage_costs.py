@@ -107,7 +107,7 @@ def _reading_seconds(cfg: Config, folder: DatasetFolder, ids: Sequence[str], dev
     """Of one photo, its map and their augmentation, by one process."""
     node = cfg.classifier
     maps = node.kind is ClassifierKind.eps and not folder.without_saliency(ids)
-    transform = build.transform(node.augment, mean=cfg.trunk.mean)
+    transform = build.transform(node.augment)
     dataset = TaggedDataset(folder=folder, ids=ids, transform=transform, with_saliency=maps)
     batch = next(iter(build_training.draws(cfg, node, photos=len(ids), start=0)))
     return mean_seconds(dataset.__getitem__, batch[:TIMED], device=device)

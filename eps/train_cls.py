@@ -20,16 +20,20 @@ from eps.data.layout import DatasetFolder
 from eps.data.loading import load_batches
 from eps.data.manifest import Recorder
 from eps.data.samples import TaggedPhotos
+from eps.data.sampling import by_hash
 from eps.engine import ranks
 from eps.engine.agreement import agreement
 from eps.engine.checkpoint import save_model
 from eps.engine.descent import Losses
 from eps.engine.inference import localize
 from eps.engine.progress import announce
+from eps.engine.watch import PHOTOS_TO_LOOK_AT, PICTURES, Look
 from eps.errors import UserError
 from eps.losses.classification import pooled_logits, tag_loss
 from eps.losses.eps import eps_loss, saliency_likelihood
 from eps.models.classifier import Classifier
+from eps.ops.fusion import trusted_saliency
+from eps.report_page.watched import localization_picture
 from eps.saliency.maps import advice
 from eps.schema import Config, Result
 from eps.schema.classifier import ClassifierConfig, ClassifierKind, Pooling, SaliencyAt, SaliencyLoss
@@ -53,7 +57,7 @@ def run(cfg: Config) -> Result:
         return Result(score=earlier, path=recorder.folder)
     accelerator = build.accelerator(cfg)
     model, spec = build.classifier(cfg, folder.classes)
-    history = build_training.fit(
+    trained = build_training.fit(
         cfg,
         cfg.classifier,
         recorder,
@@ -65,6 +69,7 @@ def run(cfg: Config) -> Result:
         photos=lambda draw: [ids[draw.position]],
         size=len(ids),
         label=f"classifier ({cfg.classifier.kind})",
+        look=_look(cfg, folder, ids, accelerator.device),
     )
 
     def finish() -> float:
@@ -78,7 +83,8 @@ def run(cfg: Config) -> Result:
                 inputs={"data": inputs},
                 skipped=folder.skipped(cfg.data.train),
                 **build.recipe(cfg),
-                history=history,
+                history=trained.history,
+                looks=trained.looks,
             )
         return score
 
@@ -90,15 +96,34 @@ def run(cfg: Config) -> Result:
 main = entrypoint(run, many=True)
 
 
+def _look(cfg: Config, folder: DatasetFolder, ids: Sequence[str], device: torch.device) -> Look[Classifier]:
+    """The score on some of the photos that it is taken of in the end, and maps of photos that are not learnt from."""
+    scored = by_hash(ids[:PHOTOS_FOR_SCORE], most=PHOTOS_TO_LOOK_AT)
+    watched = by_hash(folder.ids(cfg.data.val if folder.has_split(cfg.data.val) else cfg.data.train), most=PICTURES)
+    return Look(
+        score=lambda model: _score(model, folder, scored, device),
+        pictures=lambda model: (
+            (f"localization maps/{photo}", localization_picture(model, photo, folder.photo(photo), folder.classes))
+            for photo in watched
+        ),
+    )
+
+
 def _uses_saliency(cfg: Config) -> bool:
     return cfg.classifier.kind is ClassifierKind.eps
 
 
 def _batches(cfg: Config, folder: DatasetFolder, ids: Sequence[str], start: int) -> Iterable[TaggedPhotos]:
     node = cfg.classifier
-    transform = build.transform(node.augment, mean=cfg.trunk.mean)
+    transform = build.transform(node.augment)
     return load_batches(
-        TaggedDataset(folder=folder, ids=ids, transform=transform, with_saliency=_uses_saliency(cfg)),
+        TaggedDataset(
+            folder=folder,
+            ids=ids,
+            transform=transform,
+            with_saliency=_uses_saliency(cfg),
+            cache_mb=cfg.runtime.cache_mb,
+        ),
         build_training.draws(cfg, node, photos=len(ids), start=start),
         join=join_tagged,
         workers=cfg.runtime.workers,
@@ -110,9 +135,11 @@ def _criterion(
 ) -> Losses:
     maps = model(normalize(batch.photos)).maps
     classes = batch.tags.shape[1]
-    saliency = batch.saliency
+    saliency = batch.saliency / 255
     if cfg.saliency_at is SaliencyAt.maps:
         saliency = F.interpolate(saliency, size=maps.shape[-2:], mode="area")
+    if cfg.kind is ClassifierKind.eps and step >= cfg.distrust_from * cfg.steps:
+        saliency = trusted_saliency(maps, saliency, batch.tags)
     weights = saliency if cfg.pooling is Pooling.salient else None
     logits = pooled_logits(maps[:, :classes], weights, floor=cfg.pooling_floor)
     terms = {"tags": cfg.tag_weight * tag_loss(logits, batch.tags)}

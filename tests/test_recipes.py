@@ -9,6 +9,7 @@ from eps import build, build_training
 from eps.cli import compose
 from eps.data.transforms import seeded
 from eps.models.classifier import Classifier
+from eps.nn.normalization import Normalization
 from eps.schema import Config
 from eps.schema.classifier import ClassifierKind, Pooling, SaliencyLoss
 from eps.schema.trunk import TrunkHead
@@ -89,14 +90,15 @@ def test_the_baseline_is_trained_alike(name: str) -> None:
 def test_what_pads_a_photo_is_zero_once_it_is_normalised(name: str) -> None:
     cfg = recipe(name)
     augment, flat = cfg.classifier.augment, torch.full((3, 50, 500), 250, dtype=torch.uint8)
-    transform = build.transform(augment, mean=cfg.trunk.mean)
+    transform = build.transform(augment)
     photo, saliency = seeded(transform, 0, tv_tensors.Image(flat), tv_tensors.Mask(flat[:1]))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (cfg.trunk.mean, cfg.trunk.std))
-    shown = ((photo - mean) / std != 0).all(dim=0)
-    assert photo.shape == (3, augment.crop, augment.crop)
+    mean, std = (torch.tensor(values) for values in (cfg.trunk.mean, cfg.trunk.std))
+    normalized = Normalization(mean=mean, std=std)(photo[None])[0]
+    shown = (normalized != 0).all(dim=0)
+    assert normalized.shape == (3, augment.crop, augment.crop)
     assert 20 <= shown.any(dim=1).sum() <= 52
     assert torch.equal(shown, saliency[0] == 250)
-    assert not ((photo - mean) / std)[:, ~shown].any()
+    assert not normalized[:, ~shown].any()
 
 
 def test_our_own_recipe_takes_steps_as_long_as_the_papers() -> None:

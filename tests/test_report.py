@@ -93,7 +93,8 @@ def test_a_whole_run_is_summed_up(cfg: Config, capsys: pytest.CaptureFixture[str
     assert summary["peak_rss_mb"] > 10
 
     page = result.path.read_text(encoding="utf-8")
-    assert page.count("<img ") == 3 * 6 + 2 * 3 + 10
+    # photo, saliency, CAM, EPS, EPS + CRF, instances, semantic map, truth; photo, both, truth; planes and steps
+    assert page.count("<img ") == 3 * 8 + 2 * 4 + 10
     assert len(page) < 5_000_000
     printed = capsys.readouterr().out
     assert "supervision ratio 0.750" in printed

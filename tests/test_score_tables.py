@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from eps.metrics.scorecard import Scorecard
-from eps.score_tables import print_scores, shown
+from eps.score_tables import numbers, print_scores, shown, write_photo_scores
 
 
 def card() -> Scorecard:
@@ -50,3 +52,17 @@ def test_the_best_threshold_is_a_column_of_its_own(capsys: pytest.CaptureFixture
 
 def test_numbers() -> None:
     assert [shown(None, 1), shown(float("nan"), 1), shown(1.26, 1)] == ["-", "-", "1.3"]
+
+
+def test_photos_are_listed_the_worst_first(tmp_path: Path) -> None:
+    path = tmp_path / "photos.csv"
+    write_photo_scores(path, {"val": {"a": 61.256, "b": 3.0, "c": float("nan")}, "shift": {"d": 1.0}})
+    assert path.read_text() == "split,photo,miou\nval,b,3.0\nval,a,61.26\nval,c,\nshift,d,1.0\n"
+
+
+def test_numbers_have_the_path_to_them_as_their_name() -> None:
+    found = dict(numbers(card().summary(), "val"))
+    assert found["val/miou"] == pytest.approx(125 / 3)
+    assert found["val/per_class/train"] == pytest.approx(100 / 3)
+    assert not [name for name in found if "confusion_ratio" in name and "pairs" not in name]
+    assert "val/instances" not in found

@@ -32,7 +32,7 @@ def saliency_terms(maps: Float[Tensor, "b m h w"]) -> list[float]:
     generator = torch.Generator().manual_seed(0)
     batch = TaggedPhotos(
         photos=torch.zeros(2, 3, 16, 16),
-        saliency=torch.rand(2, 1, 16, 16, generator=generator),
+        saliency=torch.randint(256, (2, 1, 16, 16), generator=generator, dtype=torch.uint8),
         tags=torch.tensor([[1.0, 0.0], [1.0, 1.0]]),
     )
     nodes = [tiny(f"classifier.saliency_at={at}").classifier for at in ("photo", "maps")]
@@ -46,6 +46,30 @@ def test_saliency_at_either_size() -> None:
     assert at_maps == pytest.approx(at_photo, rel=1e-5)
     at_photo, at_maps = saliency_terms(torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)))
     assert at_maps != pytest.approx(at_photo, rel=1e-3)
+
+
+def test_saliency_maps_are_distrusted_from_a_step_on() -> None:
+    """Then a map that contradicts the photo's own maps costs nothing, and salient evidence is where the maps see it."""
+    maps = torch.zeros(1, 3, 8, 8)
+    maps[:, 2] = 4
+    maps[:, 0, 2:6, 2:6] = 9
+    inverted = torch.full((1, 1, 8, 8), 255, dtype=torch.uint8)
+    inverted[..., 2:6, 2:6] = 0
+    batch = TaggedPhotos(photos=torch.zeros(1, 3, 8, 8), saliency=inverted, tags=torch.tensor([[1.0, 0.0]]))
+    node = tiny("classifier.distrust_from=0.5").classifier
+
+    def terms(step: int) -> dict[str, float]:
+        losses = train_cls._criterion(node, nn.Identity(), Given(maps), batch, step)
+        return {name: value.item() for name, value in losses.terms.items()}
+
+    before, after = terms(node.steps // 2 - 1), terms(node.steps // 2)
+    assert before["saliency"] > 3
+    assert after["saliency"] < 0.2
+    assert after["tags"] < 0.6 * before["tags"]
+    always = tiny().classifier
+    assert train_cls._criterion(always, nn.Identity(), Given(maps), batch, always.steps - 1).terms[
+        "saliency"
+    ].item() == pytest.approx(before["saliency"])
 
 
 def test_initial_scale_of_the_coefficients() -> None:

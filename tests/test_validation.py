@@ -116,14 +116,17 @@ def changed(cfg: Config, key: str, value: object) -> Config:
         ("segmenter.ratios", []),
         ("segmenter.mask_weight", -1.0),
         ("segmenter.deeplab.weights", "package:x"),
+        ("segmenter.deeplab.output_stride", 32),
         ("segmenter.deeplab.scale", [1.5, 0.5]),
         ("segmenter.deeplab.test_scales", []),
         ("runtime.threads", -1),
+        ("runtime.cache_mb", -1),
         ("app.port", 2**16),
         ("app.max_side", -1),
         ("app.max_upload_mb", 0.0),
         ("app.host", ""),
         ("runtime.max_bad_steps", -1),
+        ("runtime.looks", -1),
         ("runtime.accumulate", 0),
         ("runtime.memory_limit", -2),
         ("trunk.frozen_norm", "maybe"),
@@ -211,6 +214,21 @@ def test_deeplab_starts_alone_and_needs_a_batch_for_its_norms() -> None:
     with pytest.raises(UserError, match=r"^segmenter\.batch=1: batch norms need 2 photos"):
         validate(single)
     validate(changed(single, "segmenter.deeplab.frozen_norm", True))
+
+
+def test_deeplab_stands_on_what_can_be_dilated() -> None:
+    deeplab = compose("segmenter=deeplab")
+    with pytest.raises(UserError, match=r"^segmenter\.deeplab\.output_stride=16: torchvision's resnet101 has 8"):
+        validate(changed(deeplab, "segmenter.deeplab.output_stride", 16))
+    at_16 = compose("segmenter=deeplab", "segmenter.deeplab.backbone=trunk", "segmenter.deeplab.output_stride=16")
+    with pytest.raises(UserError, match=r"backbone=trunk: deformable .* set trunk\.deformable_every=0$"):
+        validate(changed(at_16, "trunk.deformable_every", 1))
+    with pytest.raises(UserError, match=r"backbone=trunk: yolact_darknet53 cannot be dilated"):
+        validate(changed(at_16, "trunk.backbone", "yolact_darknet53"))
+    wide = changed(at_16, "trunk.backbone", "resnet38")
+    with pytest.raises(UserError, match=r"^segmenter\.deeplab\.output_stride=16: trunk\.backbone=resnet38 has 8"):
+        validate(wide)
+    validate(changed(wide, "segmenter.deeplab.output_stride", 8))
 
 
 def test_refusal_shows_value_and_demand(sensible: Config) -> None:

@@ -92,8 +92,9 @@ def _writable(path: Path) -> Iterator[None]:
 def _refusal(error: BaseException, path: Path) -> str | None:
     """What the system says, where it is about the disk; torch and safetensors wrap that in errors of their own."""
     if isinstance(error, OSError):
-        named = Path(error.filename or path)  # another file may have been read meanwhile
-        concerned = path.parent in named.parents or named in (path.parent, *path.parent.parents)
+        place = path.parent.absolute()
+        named = Path(error.filename or path).absolute()  # another file may have been read meanwhile
+        concerned = place in named.parents or named in (place, *place.parents)
         return error.strerror if error.errno in _OF_THE_DISK and concerned else None
     if isinstance(error.__context__, OSError):
         return _refusal(error.__context__, path)

@@ -10,7 +10,7 @@ from typing import Any
 
 from eps.data.artifacts import file_hash, fingerprint_of, read_json, write_json
 from eps.data.atomic import put_back, replaced_folder
-from eps.data.files import is_safe
+from eps.data.files import is_safe, names_below
 from eps.data.provenance import provenance
 from eps.errors import UserError
 
@@ -111,6 +111,14 @@ def faults_of_artifact(folder: Path) -> list[str]:
     return found + [f"{folder / name} is not in its manifest" for name in sorted(there - {*listed, MANIFEST, RUN})]
 
 
+def foreign_files(folder: Path) -> list[str]:
+    """What lies in an artifact's folder, but was not written with it, or has been changed since; hidden files aside."""
+    if not folder.is_dir():
+        return []
+    listed, found = _listed(folder, ""), sorted(names_below(folder))
+    return [name for name in found if name not in (MANIFEST, RUN) and _is_foreign(folder, name, listed.get(name))]
+
+
 def contents_hash(folder: Path) -> str | None:
     """A hash of all files that an artifact's manifest lists, whoever made them; None where there is no manifest."""
     files = _listed(folder, "")
@@ -126,6 +134,10 @@ def _listed(folder: Path, under: str) -> dict[str, dict[str, Any]]:
             f"{folder / MANIFEST} lists no files with sizes: somebody has edited it; make {folder.name} anew"
         )
     return {name: facts for name, facts in files.items() if name.startswith(under)}
+
+
+def _is_foreign(folder: Path, name: str, facts: dict[str, Any] | None) -> bool:
+    return facts is None or _fault(folder, name, facts) is not None
 
 
 def _fault(folder: Path, name: str, facts: dict[str, Any]) -> str | None:

@@ -1,30 +1,16 @@
 """A plain folder of photos with a `labels.csv`: `file,label;label`."""
 
-import csv
-import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from unicodedata import normalize
 
 from eps.data.files import PHOTO_SUFFIXES, files_by_id, id_of
 from eps.data.listing import ASIDE, Form, Listing, Places, existing, id_fault, refuse_background, set_aside, tag_fault
+from eps.data.tag_table import Row, read_rows
 from eps.errors import UserError
-
-_HEADS: Final = frozenset(
-    {"file", "files", "filename", "file_name", "id", "image", "image_id", "img", "name", "path", "photo"}
-)
-"""What the first column is called where it has a header."""
-
-
-class Row(NamedTuple):
-    """One line of the table."""
-
-    line: int
-    file: str
-    labels: tuple[str, ...]
-    fault: str | None
 
 
 def photos_form(root: Path, places: Places, *, classes: Sequence[str], val_share: float) -> Form:
@@ -69,9 +55,14 @@ def _read(root: Path, path: Path, places: Places, classes: tuple[str, ...], val_
     )
 
 
-def _notes(path: Path, classes: Iterable[str], *, left_out: int) -> Iterator[str]:
+def _notes(path: Path, classes: Sequence[str], *, left_out: int) -> Iterator[str]:
     if left_out:
         yield f"{path}: {left_out} photos of the folder are not in it and are left out"
+    yield from (
+        f"{path}: {name!r}, with a comma, is one class: labels are parted by semicolons"
+        for name in classes
+        if "," in name
+    )
     first: dict[str, str] = {}
     for name in classes:
         other = first.setdefault(name.casefold(), name)
@@ -79,39 +70,17 @@ def _notes(path: Path, classes: Iterable[str], *, left_out: int) -> Iterator[str
             yield f"{path}: {other!r} and {name!r}, which differ in case alone, are two classes: is one meant?"
 
 
-def read_rows(path: Path, *, photos: Collection[str] = ()) -> list[Row]:
-    """The lines of a csv `file,label;label`, without its header, if any. Raises `UserError` if it is no csv in UTF-8.
-
-    A header is a first line that begins with `file`, `photo` or the like, and not with an id of `photos`.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        rows = [_row(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no csv in UTF-8 ({error}); save it as such: file,label;label") from error
-    return rows[1:] if rows and _is_header(rows[0], photos) else rows
-
-
-def _row(line: int, cells: Sequence[str]) -> Row:
-    file, labels, *others = [*(cell.strip() for cell in cells), ""]
-    names = dict.fromkeys(label.strip() for label in labels.split(";"))
-    fault = "has more than two columns: labels are parted by semicolons" if any(others) else None
-    return Row(line, file, tuple(name for name in names if name), fault)
-
-
-def _is_header(row: Row, photos: Collection[str]) -> bool:
-    return row.file.lower() in _HEADS and row.file not in photos
-
-
-def _faults(path: Path, rows: Iterable[Row], photos: Mapping[str, Path], classes: tuple[str, ...]) -> dict[str, str]:
+def _faults(path: Path, rows: Sequence[Row], photos: Mapping[str, Path], classes: tuple[str, ...]) -> dict[str, str]:
     """By photo, what is wrong with it first."""
     first: dict[str, Row] = {}
     faults: dict[str, str] = {}
+    by_name = defaultdict(list)
+    for file in photos.values():
+        by_name[_name(str(file))].append(file.as_posix())
     for row in rows:
         photo = id_of(row.file)
         earlier = first.setdefault(photo, row)
-        fault = row.fault or id_fault(photo) or _file_fault(row, photos.get(photo)) or tag_fault(row.labels, classes)
+        fault = row.fault or _place_fault(row, photos.get(photo), by_name) or tag_fault(row.labels, classes)
         if earlier is not row:
             fault = f"has the id of line {earlier.line}: ids are file names without suffix, one line each"
         if fault:
@@ -119,11 +88,25 @@ def _faults(path: Path, rows: Iterable[Row], photos: Mapping[str, Path], classes
     return faults
 
 
-def _file_fault(row: Row, found: Path | None) -> str | None:
-    """What is wrong with the file, its suffix's case aside."""
+def _place_fault(row: Row, found: Path | None, by_name: Mapping[str, Sequence[str]]) -> str | None:
+    """What is wrong with the file, its suffix's case aside, with a guess where one photo alone can be meant."""
     suffix = PurePosixPath(row.file).suffix.lower()
-    if suffix not in PHOTO_SUFFIXES:
-        return f"is no photo: its name must end in {', '.join(PHOTO_SUFFIXES)}"
-    if found is None:
-        return "is not in the folder"
-    return None if found.suffix.lower() == suffix else f"shares its name with {found}: rename one of them"
+    fault = id_fault(id_of(row.file))
+    if not fault and suffix not in PHOTO_SUFFIXES:
+        head = " (a line of column names begins with file)" if row.line == 1 else ""
+        fault = f"is no photo: its name must end in {', '.join(PHOTO_SUFFIXES)}{head}"
+    if not fault and found is not None:
+        return None if found.suffix.lower() == suffix else f"shares its name with {found}: rename one of them"
+    fault = fault or "is not in the folder"
+    meant = by_name.get(_name(row.file), ())
+    if len(meant) != 1:
+        return fault
+    if normalize("NFC", row.file) == normalize("NFC", meant[0]):
+        return f"{fault} by these code points, though it looks the same: copy the name from there"
+    return f"{fault}; did you mean {meant[0]!r}?"
+
+
+def _name(file: str) -> str:
+    """What is left of a path where folders, suffix, case and the writing of accents do not count."""
+    name = PurePosixPath(file.replace("\\", "/"))
+    return normalize("NFC", name.stem if name.suffix.lower() in PHOTO_SUFFIXES else name.name).casefold()

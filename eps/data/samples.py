@@ -6,14 +6,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
+from eps.nn.normalization import Photos
+
 
 class TaggedPhotos(NamedTuple):
     """A batch for stage 1. Without saliency maps (CAM) `saliency` is zero."""
 
-    photos: Float[Tensor, "b 3 H W"]
-    """RGB in 0..1."""
-    saliency: Float[Tensor, "b 1 H W"]
-    """In 0..1."""
+    photos: Photos
+    saliency: UInt8[Tensor, "b 1 H W"]
+    """0..255."""
     tags: Float[Tensor, "b c"]
 
 
@@ -43,8 +44,7 @@ class PhotoMasks(NamedTuple):
 class LabelledPhotos(NamedTuple):
     """A batch of augmented photos for a segmenter of semantic maps alone."""
 
-    photos: Float[Tensor, "b 3 H W"]
-    """RGB in 0..1."""
+    photos: Photos
     labels: UInt8[Tensor, "b H W"]
     """Class index + 1, 0 background, 255 ignore."""
 
@@ -52,7 +52,8 @@ class LabelledPhotos(NamedTuple):
 class PhotoInstances(NamedTuple):
     """One augmented photo for stage 3."""
 
-    photo: Float[Tensor, "3 H W"]
+    photo: Float[Tensor, "3 H W"] | UInt8[Tensor, "4 H W"]
+    """As one of `Photos`."""
     semantic: UInt8[Tensor, "H W"]
     masks: Bool[Tensor, "n H W"]
     classes: Integer[Tensor, " n"]

@@ -1,6 +1,7 @@
 """Which photos a training step sees: a function of seed and step alone, so that a resumed run sees the same."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import torch
@@ -56,6 +57,11 @@ class TrainingDraws(Sampler[list[Draw]]):
                     order = torch.randperm(self.photos, generator=generator)
                 batch.append(Draw(int(order[place % self.photos]), (self.seed << 32) + place))
             yield batch
+
+
+def by_hash(ids: Iterable[str], *, most: int) -> list[str]:
+    """At most so many of the ids, in an order that depends on nothing but themselves."""
+    return sorted(ids, key=lambda name: sha256(name.encode()).digest())[:most]
 
 
 def sample(ids: Sequence[str], *, most: int, seed: int | None) -> list[str]:

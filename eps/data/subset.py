@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from eps.data.listing import Listing
 from eps.errors import UserError
@@ -42,3 +42,14 @@ def label_table(known: Sequence[str], classes: Sequence[str]) -> UInt8[np.ndarra
     for label, name in enumerate(classes, start=1):
         table[known.index(name) + 1] = label
     return table
+
+
+def scores_of(
+    scores: Float[np.ndarray, " k"], table: UInt8[np.ndarray, "256"], *, classes: int
+) -> Float[np.ndarray, " c"]:
+    """Scores of classes as those of a dataset's (see `label_table`); -inf for one that has none."""
+    found = np.full(classes, -np.inf, dtype=np.float32)
+    for score, label in zip(scores, table[1 : len(scores) + 1], strict=True):
+        if 0 < label <= classes:
+            found[label - 1] = score
+    return found

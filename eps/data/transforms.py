@@ -52,39 +52,42 @@ class RandomScale(v2.Transform):
         return vf.resize(inpt, params["size"], interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
 
 
-def training_transform(
-    *, crop: int, long_side: Sequence[int], flip: float, jitter: Sequence[float], mean: Sequence[float]
-) -> v2.Compose:
+class Opaque(v2.Transform):
+    """Photos get a fourth channel of 255: what pads them afterwards is 0 in it, and no colour."""
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return tv_tensors.wrap(torch.cat([inpt, torch.full_like(inpt[:1], 255)]), like=inpt)
+
+
+def training_transform(*, crop: int, long_side: Sequence[int], flip: float, jitter: Sequence[float]) -> v2.Compose:
     """Random size, flip, colour jitter, crop, in that order (EPS, training details).
 
-    Photos are uint8 going in and floats in 0..1 coming out; where a photo is smaller than the crop it is padded with
-    its mean colour, which is zero once it is normalised, and masks with 0.
+    Photos are bytes, RGB going in and RGBA coming out: where a photo is smaller than the crop it is padded with what is
+    transparent, which normalisation makes zero, and masks with 0.
     """
     resize = RandomLongSide(low=long_side[0], high=long_side[1])
-    return _augmentation(resize, crop=crop, flip=flip, jitter=jitter, mean=mean, outside=0)
+    return _augmentation(resize, crop=crop, flip=flip, jitter=jitter, outside=0)
 
 
-def semantic_transform(
-    *, crop: int, scale: Sequence[float], flip: float, jitter: Sequence[float], mean: Sequence[float]
-) -> v2.Compose:
+def semantic_transform(*, crop: int, scale: Sequence[float], flip: float, jitter: Sequence[float]) -> v2.Compose:
     """Random scale, flip, colour jitter, crop, in that order (DeepLab-v2, section 4.1.2); `scale` is of the photo.
 
     As `training_transform`, but what pads a label map is ignored.
     """
     resize = RandomScale(low=scale[0], high=scale[1])
-    return _augmentation(resize, crop=crop, flip=flip, jitter=jitter, mean=mean, outside=IGNORE)
+    return _augmentation(resize, crop=crop, flip=flip, jitter=jitter, outside=IGNORE)
 
 
-def _augmentation(
-    resize: v2.Transform, *, crop: int, flip: float, jitter: Sequence[float], mean: Sequence[float], outside: int
-) -> v2.Compose:
-    fill: dict[Any, Any] = {tv_tensors.Image: list(mean), tv_tensors.Mask: outside}
+def _augmentation(resize: v2.Transform, *, crop: int, flip: float, jitter: Sequence[float], outside: int) -> v2.Compose:
+    fill: dict[Any, Any] = {tv_tensors.Image: 0, tv_tensors.Mask: outside}
     return v2.Compose(
         [
             resize,
             v2.RandomHorizontalFlip(flip),
             v2.ColorJitter(*jitter),
-            v2.ToDtype(torch.float32, scale=True),  # of photos alone; in bytes the mean could not be padded exactly
+            Opaque(),
             v2.RandomCrop(crop, pad_if_needed=True, fill=fill),
         ]
     )
@@ -145,6 +148,6 @@ def yolact_transform(
 def seeded(transform: v2.Transform, seed: int, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Apply a random transform as a function of `seed` alone, whatever ran before; inputs are tv_tensors."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: a GPU's draws must not depend on who loads photos
         outputs: Sequence[Tensor] = transform(*inputs)
     return tuple(output.as_subclass(Tensor) for output in outputs)

@@ -119,11 +119,10 @@ def semantic_counts(batch: LabelledPhotos) -> Float[Tensor, " 1"]:
 
 def _targets(sample: PhotoInstances) -> Targets:
     height, width = sample.semantic.shape
-    edges = sample.photo.new_tensor([width, height, width, height])
-    # masks_to_boxes gives the last pixel; a box ends at that pixel's far edge
-    corners = masks_to_boxes(sample.masks) + sample.photo.new_tensor([0, 0, 1, 1])
+    corners = masks_to_boxes(sample.masks)
+    corners[:, 2:] += 1  # what it gives is the last pixel; a box ends at that pixel's far edge
     return Targets(
-        boxes=corners / edges,
+        boxes=corners / corners.new_tensor([width, height, width, height]),
         classes=sample.classes,
         masks=sample.masks,
         crowd=sample.uncertain,

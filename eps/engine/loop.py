@@ -20,6 +20,7 @@ from eps.engine import ranks
 from eps.engine.checkpoint import Position, ResumeFile
 from eps.engine.descent import Descent, Losses
 from eps.engine.progress import progress_bar, remark
+from eps.engine.watch import UNWATCHED, Watch
 from eps.errors import UserError
 
 Batch = TypeVar("Batch")
@@ -48,6 +49,7 @@ def train(
     photos: Callable[[int], Sequence[str]] = lambda step: (),
     count: Callable[[Batch], Float[Tensor, " k"]] | None = None,
     parts: int = 1,
+    watch: Watch[Any] = UNWATCHED,
 ) -> History:
     """Train to `steps`, from where `resume` stands, and return the loss terms of every step.
 
@@ -57,9 +59,9 @@ def train(
     never) and on Ctrl-C, which waits for the step to end. A step whose loss or gradient is not finite leaves the model
     as it was; it is reported with the ids that `photos(step)` gives. Raises `UserError` once there are more than
     `max_bad_steps` of them, or where the run ends in several, or at the first where the weights have run away: it has
-    diverged.
+    diverged. `watch` follows every step and changes nothing.
     """
-    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "watch": watch}
     if accelerator.scaler is not None:  # of fp16
         state["scaler"] = accelerator.scaler
     if ranks.rank():  # else every process would drop out the same
@@ -70,7 +72,7 @@ def train(
         model=model, criterion=criterion, optimizer=optimizer, accelerator=accelerator, clip=clip, count=count
     )
     try:
-        with progress_bar(label, total=steps, done=start) as advance, _all_held() as held:
+        with watch.following(history), progress_bar(label, total=steps, done=start) as advance, _all_held() as held:
             for step, divided in enumerate(_several(batches(start), parts), start=start):
                 with _held() as pressed:
                     told = descend(divided, step)
@@ -78,6 +80,7 @@ def train(
                     if told is None:
                         _refuse_runaway(model, step)
                         _report(step, photos(step), history, limit=max_bad_steps)
+                    watch.step(model, step + 1, terms=history[-1], rate=_rate(optimizer, scheduler))
                     _next_rate(scheduler)
                 if ranks.any_of(bool(pressed or held)):
                     raise KeyboardInterrupt
@@ -140,6 +143,12 @@ def _refuse_divergence(history: History) -> None:
     since = learnt[-1] + 1 if learnt else 0
     if len(history) - since > 1 or (history and not learnt):
         raise UserError(f"the loss is not finite at step {since} and in all that follow: {WAY_OUT}")
+
+
+def _rate(optimizer: Optimizer, scheduler: LRScheduler) -> float:
+    """The rate of a step as the schedule has it, whatever multiple of it each group of parameters has."""
+    most = max(scheduler.base_lrs)
+    return float(optimizer.defaults["lr"] * max(scheduler.get_last_lr()) / most) if most else 0.0
 
 
 def _next_rate(scheduler: LRScheduler) -> None:

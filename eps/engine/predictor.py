@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -37,6 +38,16 @@ NO_SEMANTIC = (
     "this file has no semantic map (an ONNX file has one by export.semantic=true, a .pth by its semantic_seg_conv): "
     "ask for instances (predict, or format=picture, video or coco)"
 )
+
+
+class Seen(NamedTuple):
+    """All that a segmenter says of one photo, at the photo's size."""
+
+    instances: Instances
+    semantic: UInt8[Tensor, "H W"]
+    """Class + 1, 0 background."""
+    tags: Float[Tensor, " c"] | None
+    """Of each class, how likely the photo shows it (logits); None without a tag head."""
 
 
 class Predictor:
@@ -113,20 +124,25 @@ class Predictor:
         """
         return next(self.predict_many([image]))
 
-    @torch.no_grad()
     def predict_all(self, image: Photo) -> tuple[Instances, UInt8[Tensor, "H W"]]:
         """Instances and the semantic map (class + 1, 0 background) of one photo at its own size; DeepLab's are none.
 
         Raises `UserError` where the segmenter gives no semantic map.
         """
+        return self.see(image)[:2]
+
+    @torch.no_grad()
+    def see(self, image: Photo) -> Seen:
+        """What `predict_all` gives, and what a tag head says. Raises `UserError` as that does."""
         photo = opened(image)
         size = (photo.height, photo.width)
         if not self.has_instances:
             labels = self.probabilities(photo).argmax(dim=0).to(torch.uint8)
-            return no_instances(size=size, device=self.device, class_names=self.classes), labels
+            return Seen(no_instances(size=size, device=self.device, class_names=self.classes), labels, None)
         self._demand_semantic()
         output = self.run(photo)
-        return self.instances(output, size=size), semantic_labels(output, 0, size=size)
+        tags = None if output.tags is None else output.tags[0]
+        return Seen(self.instances(output, size=size), semantic_labels(output, 0, size=size), tags)
 
     def predict_many(self, images: Iterable[Photo], *, batch: int = 1) -> Iterator[Instances]:
         """Instances of each of any number of photos, `batch` at a time in the network.

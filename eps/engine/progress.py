@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -41,26 +43,36 @@ def remark_faults(faults: Sequence[str]) -> str:
 def progress_bar(label: str, *, total: int | None, done: int = 0) -> Iterator[Callable[[float | None], None]]:
     """Yield a function to call after each of `total` steps (None: nobody knows), with the loss where there is one.
 
-    Without a loss the bar shows how many steps are done a second.
+    A bar, of 80 columns at most, also shows steps a second, the memory that is taken, and the time that is left.
     """
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=14),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(compact=True),
         )
-        with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-            task = bar.add_task(label, total=total, completed=done, loss="")
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(label, total=total, completed=done, told="")
             began = time.monotonic()
 
             def advance(loss: float | None) -> None:
                 rate = (bar.tasks[task].completed + 1 - done) / max(time.monotonic() - began, 1e-9)
-                bar.update(task, advance=1, loss=f"{rate:.1f}/s" if loss is None else f"loss {loss:.3f}")
+                shown = "" if loss is None else f"loss {loss:.3f} "
+                bar.update(
+                    task, advance=1, told=f"{shown}{rate:{'.0f' if rate >= 10 else '.2g'}}/s {_memory():.1f} GiB"
+                )
 
             yield advance
     else:
         yield _lines(label, total=total, done=done)
+
+
+def _memory() -> float:
+    """GiB that this process holds: of the GPU where it uses one, else of the machine."""
+    reserved = torch.cuda.memory_reserved() if torch.cuda.is_available() else 0
+    return (reserved or int(psutil.Process().memory_info().rss)) / 2**30
 
 
 def _lines(label: str, *, total: int | None, done: int) -> Callable[[float | None], None]:

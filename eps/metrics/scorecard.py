@@ -5,12 +5,13 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from eps.metrics.boundary import BoundaryCounts, boundary_counts, boundary_scores
 from eps.metrics.confusion import confusion_ratio, context_confusion, leakage, leakage_counts
 from eps.metrics.mask_ap import AveragePrecision, InstanceTally, PhotoInstances
 from eps.metrics.miou import confusion_matrix, segmentation_scores
+from eps.metrics.tag_ap import average_precision
 
 BACKGROUND = "background"
 
@@ -39,15 +40,18 @@ class Scorecard:
         self.leaked = np.zeros(count, dtype=np.int64)
         self.context = np.zeros(count, dtype=np.int64)
         self.instances = InstanceTally()
+        self.tag_scores: list[np.ndarray] = []
+        self.tags: list[np.ndarray] = []
 
     def add_labels(
         self,
         prediction: UInt8[np.ndarray, "H W"],
         truth: UInt8[np.ndarray, "H W"],
         context: UInt8[np.ndarray, "H W"] | None,
-    ) -> None:
-        """Count one photo's label map."""
-        self.matrix += confusion_matrix(prediction, truth, classes=len(self.classes))
+    ) -> float:
+        """Count one photo's label map; its own mean IoU, in percent, over the names that it or its truth has."""
+        matrix = confusion_matrix(prediction, truth, classes=len(self.classes))
+        self.matrix += matrix
         if self.boundary_tolerance is not None:
             added = boundary_counts(prediction, truth, tolerance=self.boundary_tolerance)
             self.boundary = BoundaryCounts(*map(add, self.boundary, added))
@@ -55,10 +59,16 @@ class Scorecard:
             counts = leakage_counts(prediction, context, classes=len(self.classes))
             self.leaked += counts.leaked
             self.context += counts.total
+        return 100 * segmentation_scores(matrix).miou
 
     def add_instances(self, prediction: PhotoInstances, truth: PhotoInstances) -> None:
         """Keep one photo's instances."""
         self.instances.add(truth, prediction)
+
+    def add_tags(self, scores: Float[np.ndarray, " c"], truth: UInt8[np.ndarray, "H W"]) -> None:
+        """Keep how sure each class was said to be in one photo, and whether it truly is."""
+        self.tag_scores.append(scores)
+        self.tags.append(np.isin(np.arange(1, len(self.classes) + 1), truth))
 
     def miou(self) -> float:
         """Mean IoU over background and classes, in percent."""
@@ -81,6 +91,7 @@ class Scorecard:
             "boundary": self._boundary(),
             "leakage": None,
             "instances": self._instances(),
+            "tags": self._tags(),
         }
         if self.context.any():
             found = leakage(self.leaked, self.context)
@@ -97,6 +108,14 @@ class Scorecard:
             return None
         masks, boxes = (self.instances.result(classes=len(self.classes), of=of) for of in ("masks", "boxes"))
         return {**self._percent(masks), "boxes": self._percent(boxes)}
+
+    def _tags(self) -> dict[str, Any] | None:
+        if not self.tags:
+            return None
+        scores, shown = np.stack(self.tag_scores), np.stack(self.tags)
+        found = 100 * np.array([average_precision(scores[:, c], shown[:, c]) for c in range(len(self.classes))])
+        mean = float(np.nanmean(found)) if shown.any() else None
+        return {"map": mean, "ap_per_class": _named(self.classes, found)}
 
     def _percent(self, found: AveragePrecision) -> dict[str, Any]:
         """Percentages; None for a size that no true instance has."""

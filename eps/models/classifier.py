@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eps.nn.normalization import Normalization
+from eps.nn.normalization import Normalization, Photos
 from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.ops.assembly import photo_localization
 from eps.ops.localization import activate
@@ -47,8 +47,8 @@ class Classifier(nn.Module):
         nn.init.normal_(self.coefficients, std=trunk.prototypes**-0.5)
         self.normalization = Normalization(mean=mean, std=std)
 
-    def normalize(self, photos: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
-        """Photos in 0..1 (RGB) -> what `forward` takes. A method: protocols do not see modules (Python 3.12)."""
+    def normalize(self, photos: Photos) -> Float[Tensor, "b 3 H W"]:
+        """Photos -> what `forward` takes. A method: protocols do not see modules (Python 3.12)."""
         normalized: Tensor = self.normalization(photos)
         return normalized
 

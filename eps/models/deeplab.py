@@ -16,15 +16,16 @@ from eps.nn.weights import fitted, read_state_dict
 
 class DeepLabOutput(NamedTuple):
     semantic: Float[Tensor, "b c1 h w"]
-    """Semantic map logits at stride 8, background last."""
+    """Semantic map logits at the backbone's last stride (8 or 16), background last."""
 
 
 class DeepLab(nn.Module):
-    """Photo -> C + 1 semantic maps: a dilated ResNet and atrous spatial pyramid pooling (Chen et al., 2017).
+    """Photo -> C + 1 semantic maps: a dilated backbone and atrous spatial pyramid pooling (Chen et al., 2017).
 
-    `backbone` gives a mapping whose `out` is the last feature map, `head` makes maps of it: torchvision's parts.
-    `frozen_norm`, for batches of few photos, keeps every batch norm at its stored statistics while training, and those
-    of the backbone as they were loaded, scale and shift too.
+    `backbone` is torchvision's, which gives feature maps by name, or a `Backbone`, which gives a list of them; `head`
+    makes maps of the last one. `frozen_norm`, for batches of few photos, keeps every batch norm at its stored
+    statistics while training, and those of the backbone as they were loaded, scale and shift too; without it a
+    `Backbone` does with its norms as it was made.
     """
 
     def __init__(self, *, backbone: nn.Module, head: nn.Module, frozen_norm: bool, mean: Tensor, std: Tensor) -> None:
@@ -44,15 +45,18 @@ class DeepLab(nn.Module):
         return self
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> DeepLabOutput:
-        maps: Tensor = self.head(self.backbone(images)["out"])
+        features = self.backbone(images)
+        *_, last = features.values() if isinstance(features, Mapping) else features
+        maps: Tensor = self.head(last)
         return DeepLabOutput(maps)
 
 
 def load_resnet_weights(model: DeepLab, *, name: str, source: str) -> None:
-    """Start the ResNet from published weights, in place: `imagenet` (torchvision downloads them), `file:PATH`, `none`.
+    """Start torchvision's ResNet from published weights, in place.
 
-    A file is a state dict with torchvision's names (timm's are the same); a classification layer in it is left out.
-    Raises `UserError` where it does not fit.
+    `source` is `imagenet` (torchvision downloads them), `file:PATH` or `none`. A file is a state dict with
+    torchvision's names (timm's are the same); a classification layer in it is left out. Raises `UserError` where it
+    does not fit.
     """
     setting = f"segmenter.deeplab.weights={source}"
     kind, _, where = source.partition(":")

@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from eps.errors import UserError
 from eps.models.classifier import Classifier
@@ -100,15 +102,21 @@ class SegmenterSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DeepLabSpec:
-    """Stage 3's other segmenter, DeepLabV3 on a ResNet of torchvision; `mean` and `std` of photos in 0..1."""
+    """Stage 3's other segmenter, DeepLabV3; `mean` and `std` of photos in 0..1."""
 
     backbone: str
-    """resnet50 or resnet101"""
+    """resnet50 or resnet101, torchvision's; or trunk: that of `trunk`"""
     classes: tuple[str, ...]
     frozen_norm: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    trunk: TrunkSpec | None = None
+    """Of backbone=trunk: its network and output stride, with an identity head, as DeepLab has one of its own."""
     kind: Literal["deeplab"] = "deeplab"
+
+    def __post_init__(self) -> None:
+        if (self.backbone == "trunk") != (self.trunk is not None):  # a checkpoint's metadata may say anything
+            raise ValueError("not a model description: a DeepLab has a trunk where its backbone is one, and only there")
 
 
 Spec = ClassifierSpec | SegmenterSpec | DeepLabSpec
@@ -163,23 +171,40 @@ def build_segmenter(spec: SegmenterSpec) -> Segmenter:
 
 
 def build_deeplab(spec: DeepLabSpec) -> DeepLab:
-    """A DeepLab with fresh weights. Raises `UserError` for a ResNet that it does not know."""
-    make = {"resnet50": deeplabv3_resnet50, "resnet101": deeplabv3_resnet101}.get(spec.backbone)
-    if make is None:  # a checkpoint's metadata may say anything
-        raise UserError(f"segmenter.deeplab.backbone={spec.backbone!r} is not known: choose resnet50 or resnet101")
-    parts = make(weights=None, weights_backbone=None, num_classes=len(spec.classes) + 1)
+    """A DeepLab with fresh weights. Raises `UserError` for a backbone that it does not know or cannot dilate."""
+    backbone, head = _deeplab_parts(spec)
     return DeepLab(
-        backbone=parts.backbone,
-        head=parts.classifier,
+        backbone=backbone,
+        head=head,
         frozen_norm=spec.frozen_norm,
         mean=torch.tensor(spec.mean),
         std=torch.tensor(spec.std),
     )
 
 
+def _deeplab_parts(spec: DeepLabSpec) -> tuple[nn.Module, nn.Module]:
+    maps = len(spec.classes) + 1
+    if spec.trunk is not None:
+        stride = spec.trunk.output_stride
+        backbone = _backbone(spec.trunk, strides=(stride,))
+        return backbone, DeepLabHead(backbone.channels[-1], maps, _atrous_rates(stride))
+    make = {"resnet50": deeplabv3_resnet50, "resnet101": deeplabv3_resnet101}.get(spec.backbone)
+    if make is None:  # a checkpoint's metadata may say anything
+        raise UserError(
+            f"segmenter.deeplab.backbone={spec.backbone!r} is not known: choose resnet50, resnet101 or trunk"
+        )
+    parts = make(weights=None, weights_backbone=None, num_classes=maps)
+    return parts.backbone, parts.classifier
+
+
+def _atrous_rates(stride: int) -> tuple[int, ...]:
+    """Of the pyramid pooling: 6, 12, 18 at stride 16, twice as many at stride 8 (Chen et al., 2017, section 3.3)."""
+    return tuple(rate * 16 // stride for rate in (6, 12, 18))
+
+
 def to_json(spec: Spec) -> str:
-    """A spec as the text that a checkpoint's metadata carries."""
-    return json.dumps(asdict(spec), sort_keys=True)
+    """A spec as the text that a checkpoint's metadata carries; of a part that it has not it says nothing."""
+    return json.dumps({key: value for key, value in asdict(spec).items() if value is not None}, sort_keys=True)
 
 
 def from_json(text: str) -> Spec:
@@ -187,7 +212,7 @@ def from_json(text: str) -> Spec:
     try:
         fields: dict[str, Any] = _tuples(json.loads(text))
         kinds = {"classifier": ClassifierSpec, "segmenter": SegmenterSpec, "deeplab": DeepLabSpec}
-        if "trunk" in fields:
+        if fields.get("trunk") is not None:  # a DeepLab need not have one
             fields["trunk"] = _made(TrunkSpec, fields["trunk"])
         spec: Spec = _made(kinds[fields["kind"]], fields)
     except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
@@ -206,6 +231,8 @@ def _made(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 def _is_a(value: Any, kind: Any) -> bool:
     args = get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in get_args(kind))
     if get_origin(kind) is Literal:
         return type(value) in (int, str) and value in args
     if get_origin(kind) is tuple:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from eps.report_page.rows import Row
+from eps.report_page.tables import Table
 
 COLORS = {
     "cam": "#d9822b",
@@ -53,6 +54,8 @@ class Chart(NamedTuple):
     svg: Markup
     alt: str
     note: str
+    table: Table | None = None
+    """Its numbers, where no other table has them."""
 
 
 class Curve(NamedTuple):
@@ -70,7 +73,7 @@ def loss_chart(title: str, history: Sequence[Mapping[str, float]], *, note: str)
     terms = list(history[0])
     curves = [_thinned(np.array([step[term] for step in history])) for term in terms]
     levels = [level for _, values in curves for level in values]
-    with _chart(2.5) as (figure, axes):
+    with drawing(2.5) as (figure, axes):
         for number, (term, (steps, values)) in enumerate(zip(terms, curves, strict=True)):
             axes.plot(steps, values, color=f"C{number}", alpha=0.25, linewidth=0.8)
             axes.plot(steps, _smoothed(values), color=f"C{number}", label=term)
@@ -84,12 +87,12 @@ def loss_chart(title: str, history: Sequence[Mapping[str, float]], *, note: str)
         axes.yaxis.set_minor_formatter(NullFormatter())
         _legend(figure, len(terms))
         ends = ", ".join(f"{term} from {history[0][term]:.2f} to {history[-1][term]:.2f}" for term in terms)
-        return Chart(title, _svg(figure, title), f"{title}: loss over {len(history)} steps; {ends}", note)
+        return Chart(title, svg(figure, title), f"{title}: loss over {len(history)} steps; {ends}", note)
 
 
 def threshold_chart(title: str, curves: Sequence[Curve], *, quantity: str, note: str) -> Chart:
     """Curves over background thresholds; a dot marks the threshold that was taken."""
-    with _chart(2.5) as (figure, axes):
+    with drawing(2.5) as (figure, axes):
         for curve in curves:
             axes.plot(curve.thresholds, curve.values, color=curve.color, label=f"{curve.label}: {curve.taken:g}")
             axes.axvline(curve.taken, color=curve.color, linewidth=0.8, linestyle=":")
@@ -101,14 +104,30 @@ def threshold_chart(title: str, curves: Sequence[Curve], *, quantity: str, note:
         axes.set_xlim(0, 1)
         _legend(figure, len(curves))
         taken = ", ".join(f"{curve.label} takes {curve.taken:g}" for curve in curves)
-        return Chart(title, _svg(figure, title), f"{quantity} over background thresholds; {taken}", note)
+        return Chart(title, svg(figure, title), f"{quantity} over background thresholds; {taken}", note)
+
+
+def progress_chart(title: str, curves: Mapping[str, Sequence[tuple[int, float]]], *, quantity: str, note: str) -> Chart:
+    """A score at a few moments of each training, over the share of its steps that were done then."""
+    with drawing(2.5) as (figure, axes):
+        for number, (label, points) in enumerate(curves.items()):
+            steps, values = zip(*points, strict=True)
+            shares = [100 * step / steps[-1] for step in steps]
+            axes.plot(shares, values, "o-", color=f"C{number}", markersize=3, label=f"{label}: {values[-1]:.2f}")
+        axes.set_xlabel("steps done, percent")
+        axes.set_ylabel(quantity)
+        axes.set_ylim(0, 1)
+        axes.set_xlim(0, 102)
+        _legend(figure, 2)
+        ends = ", ".join(f"{label} from {p[0][1]:.2f} to {p[-1][1]:.2f}" for label, p in curves.items())
+        return Chart(title, svg(figure, title), f"{title}: {quantity} while training; {ends}", note)
 
 
 def class_chart(title: str, rows: Sequence[Row], *, note: str) -> Chart:
     """The IoU of every class, one bar a row."""
     classes = list(dict.fromkeys(name for row in rows for name in row.per_class))
     bar = 0.8 / max(1, len(rows))
-    with _chart(0.8 + len(classes) * (0.1 * len(rows) + 0.1)) as (figure, axes):
+    with drawing(0.8 + len(classes) * (0.1 * len(rows) + 0.1)) as (figure, axes):
         for number, row in enumerate(rows):
             values = [row.per_class.get(name) or 0.0 for name in classes]
             places = np.arange(len(classes)) + (number - (len(rows) - 1) / 2) * bar
@@ -119,11 +138,12 @@ def class_chart(title: str, rows: Sequence[Row], *, note: str) -> Chart:
         axes.set_xlabel("IoU in percent")
         axes.grid(visible=False, axis="y")
         _legend(figure, 2)
-        return Chart(title, _svg(figure, title), f"{title}; the numbers stand in the table below", note)
+        return Chart(title, svg(figure, title), f"{title}; the numbers stand in the table below", note)
 
 
 @contextmanager
-def _chart(height: float) -> Iterator[tuple[Figure, Axes]]:
+def drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """An empty chart of the page's width and so many inches high, in the page's style."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         yield figure, figure.subplots()
@@ -147,7 +167,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return np.exp(np.convolve(np.log(values), window, "same") / weights)
 
 
-def _svg(figure: Figure, title: str) -> Markup:
+def svg(figure: Figure, title: str) -> Markup:
     """Inline SVG: the page's ink and width, no ids in common with other charts, nothing around it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

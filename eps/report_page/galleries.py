@@ -1,12 +1,12 @@
-"""A dozen photos of a split, and what each method makes of them."""
+"""Some photos of a split, and what each method makes of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
 from eps.data.artifacts import read_mask, read_scores
@@ -15,11 +15,18 @@ from eps.data.truth import Truth
 from eps.engine.instances import Instances
 from eps.ops.pseudo_labels import label_map
 from eps.report_page.parts import Parts, read_evaluation
-from eps.report_page.pictures import Chip, Picture, class_chip, paint_instances, paint_labels, show
+from eps.report_page.pictures import Chip, Picture, class_chip, paint_instances, paint_labels, paint_map, show
+from eps.report_page.ranking import Chosen
 
 PHOTOS = 12
+"""Of a gallery that cannot rank its photos."""
 MIN_SCORE = 0.3
 """Instances of a lower score are not drawn."""
+MAPS, CHIPS = 3, 6
+"""A photo shows so many localization maps at most, and a picture so many names."""
+
+Maps = Callable[[str], Float[np.ndarray, "c H W"] | None]
+"""The localization maps of a photo, in 0..1."""
 
 
 class Card(NamedTuple):
@@ -28,6 +35,19 @@ class Card(NamedTuple):
     photo: str
     tags: tuple[Chip, ...]
     pictures: list[Picture]
+    classes: tuple[str, ...] = ()
+    """By which it can be found."""
+    miou: float | None = None
+    """The photo's own, in percent."""
+    ranks: tuple[str, ...] = ()
+
+
+class Found(NamedTuple):
+    """What segmenters find in photos, by photo: instances, and semantic maps, DeepLab's apart."""
+
+    instances: Mapping[str, Instances]
+    semantic: Mapping[str, UInt8[np.ndarray, "H W"]]
+    deeplab: Mapping[str, UInt8[np.ndarray, "H W"]]
 
 
 def spread(folder: DatasetFolder, ids: Sequence[str], count: int = PHOTOS) -> list[str]:
@@ -46,54 +66,84 @@ def spread(folder: DatasetFolder, ids: Sequence[str], count: int = PHOTOS) -> li
     return sorted(chosen, key=list(ids).index)
 
 
-def training_cards(parts: Parts, folder: DatasetFolder, truth: Truth, photos: Sequence[str]) -> list[Card]:
-    """Each photo with its saliency map, the pseudo-masks of every method, and the truth, as far as there are any."""
+def training_cards(
+    parts: Parts, folder: DatasetFolder, truth: Truth, chosen: Sequence[Chosen], *, maps: Maps, found: Found
+) -> list[Card]:
+    """Each photo on its way from tags to a prediction: all that the run has of it, and the truth if there is any."""
     best = read_evaluation(parts.cam_pseudo_masks).get("best_threshold")
     cards = []
-    for photo in photos:
+    for photo, miou, ranks in chosen:
         image = folder.photo(photo)
         pictures = [show(image, alt=f"photo {photo}", caption="photo")]
         if folder.saliency_path(photo).is_file():
             saliency = folder.saliency(photo, size=(image.height, image.width))
             pictures.append(show(Image.fromarray(saliency), alt=f"saliency map of {photo}", caption="saliency"))
-        maps = {
+        pictures += _map_pictures(folder, photo, image, maps(photo))
+        labels = {
             "CAM": _cam_labels(parts.cam_pseudo_masks, photo, None if best is None else best["threshold"]),
             "EPS": _labels(parts.pseudo_masks, photo),
             "EPS + CRF": _labels(parts.crf_pseudo_masks, photo),
-            "truth": truth.semantic(photo) if truth.covers([photo]) else None,
         }
-        pictures += [_label_picture(folder, photo, image, m, name) for name, m in maps.items() if m is not None]
-        cards.append(Card(photo, _tags(folder, photo), pictures))
+        pictures += [_label_picture(folder, photo, image, m, name) for name, m in labels.items() if m is not None]
+        pictures += _found_pictures(folder, photo, image, found)
+        if truth.covers([photo]):
+            pictures.append(_label_picture(folder, photo, image, truth.semantic(photo), "truth"))
+        tags = folder.labels[photo]
+        cards.append(Card(photo, _tags(folder, photo), pictures, tuple(tags), miou, ranks))
     return cards
 
 
-def validation_cards(
-    folder: DatasetFolder,
-    truth: Truth,
-    photos: Sequence[str],
-    found: Mapping[str, Instances],
-    deeplab: Mapping[str, UInt8[np.ndarray, "H W"]],
-) -> list[Card]:
-    """Each photo with the instances found in it (masks, boxes, names, scores), DeepLab's labels, and the truth.
+def validation_cards(folder: DatasetFolder, truth: Truth, chosen: Sequence[Chosen], found: Found) -> list[Card]:
+    """Each photo with the instances found in it (masks, boxes, names, scores), semantic maps, and the truth.
 
-    What there is none of is left out.
+    What there is none of is left out. A card is found by the tags of its photo, and by what truly is in it.
     """
     cards = []
-    for photo in photos:
+    for photo, miou, ranks in chosen:
         image = folder.photo(photo)
-        pictures = [show(image, alt=f"photo {photo}", caption="photo")]
-        if photo in found:
-            pictures.append(_found_picture(folder, photo, image, found[photo]))
-        if photo in deeplab:
-            pictures.append(_label_picture(folder, photo, image, deeplab[photo], "DeepLab"))
+        pictures = [show(image, alt=f"photo {photo}", caption="photo"), *_found_pictures(folder, photo, image, found)]
+        classes = list(folder.labels.get(photo, ()))
         if truth.covers([photo]):
             true = truth(photo)
             names = _counted(folder, true.classes)
             painted = paint_instances(image, true.masks, true.classes)
             alt = f"true instances of {photo}: {_spoken(names)}"
-            pictures.append(show(painted, alt=alt, caption="truth", chips=names))
-        cards.append(Card(photo, _tags(folder, photo), pictures))
+            pictures.append(show(painted, alt=alt, caption="truth", chips=_few(names)))
+            classes += [folder.classes[index] for index in np.unique(true.classes).tolist()]
+        cards.append(Card(photo, _tags(folder, photo), pictures, tuple(dict.fromkeys(classes)), miou, ranks))
     return cards
+
+
+def stored_maps(folder: Path | None, photo: str) -> Float[np.ndarray, "c H W"] | None:
+    """The localization maps that stage 2 has kept of a photo, if it has."""
+    path = None if folder is None else folder / "scores" / f"{photo}.npz"
+    return read_scores(path) if path is not None and path.is_file() else None
+
+
+def _map_pictures(
+    folder: DatasetFolder, photo: str, image: Image.Image, maps: Float[np.ndarray, "c H W"] | None
+) -> list[Picture]:
+    if maps is None:
+        return []
+    return [
+        show(
+            paint_map(image, maps[folder.classes.index(name)]),
+            alt=f"localization map of {name} in {photo}",
+            caption=f"map: {name}",
+        )
+        for name in folder.labels[photo][:MAPS]
+    ]
+
+
+def _found_pictures(folder: DatasetFolder, photo: str, image: Image.Image, found: Found) -> list[Picture]:
+    pictures = []
+    if photo in found.instances:
+        pictures.append(_found_picture(folder, photo, image, found.instances[photo]))
+    if photo in found.semantic:
+        pictures.append(_label_picture(folder, photo, image, found.semantic[photo], "semantic map"))
+    if photo in found.deeplab:
+        pictures.append(_label_picture(folder, photo, image, found.deeplab[photo], "DeepLab"))
+    return pictures
 
 
 def _found_picture(folder: DatasetFolder, photo: str, image: Image.Image, instances: Instances) -> Picture:
@@ -103,7 +153,13 @@ def _found_picture(folder: DatasetFolder, photo: str, image: Image.Image, instan
     names = tuple(class_chip(int(c), f"{folder.classes[int(c)]} {score:.2f}") for c, score in pairs)
     painted = paint_instances(image, masks, classes, boxes)
     alt = f"instances that the segmenter finds in {photo}: {_spoken(names)}"
-    return show(painted, alt=alt, caption="segmenter" if names else "segmenter: nothing", chips=names)
+    return show(painted, alt=alt, caption="segmenter" if names else "segmenter: nothing", chips=_few(names))
+
+
+def _few(names: tuple[Chip, ...]) -> tuple[Chip, ...]:
+    """The first of many."""
+    rest = len(names) - CHIPS
+    return names if rest <= 0 else (*names[:CHIPS], Chip(f"and {rest} more", "transparent"))
 
 
 def _counted(folder: DatasetFolder, classes: Integer[np.ndarray, " n"]) -> tuple[Chip, ...]:
@@ -123,10 +179,10 @@ def _label_picture(
 
 def _cam_labels(folder: Path | None, photo: str, threshold: float | None) -> UInt8[np.ndarray, "H W"] | None:
     """CAM's labels at this threshold where its maps were kept, else its stored ones."""
-    path = None if folder is None else folder / "scores" / f"{photo}.npz"
-    if threshold is None or path is None or not path.is_file():
+    maps = None if threshold is None else stored_maps(folder, photo)
+    if threshold is None or maps is None:
         return _labels(folder, photo)
-    return label_map(torch.from_numpy(read_scores(path)), threshold=threshold).numpy()
+    return label_map(torch.from_numpy(maps), threshold=threshold).numpy()
 
 
 def _labels(folder: Path | None, photo: str) -> UInt8[np.ndarray, "H W"] | None:

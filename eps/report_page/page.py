@@ -9,16 +9,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from eps import __version__
+from eps.data.provenance import provenance
 from eps.engine.agreement import THRESHOLDS
 from eps.engine.loop import SKIPPED
-from eps.report_page.charts import COLORS, Chart, Curve, class_chart, loss_chart, threshold_chart
+from eps.engine.watch import SCORE
+from eps.report_page.charts import COLORS, Chart, Curve, class_chart, loss_chart, progress_chart, threshold_chart
 from eps.report_page.combination import Combination
 from eps.report_page.galleries import MIN_SCORE, Card
+from eps.report_page.matrices import confusion_chart
 from eps.report_page.parts import Parts, read_evaluation, read_manifest
+from eps.report_page.ranking import RANKS
 from eps.report_page.rows import Row, Splits, own_segmenter, supervision_ratio
+from eps.report_page.tables import Table, more_tables, score_table, shown
 
 _LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scipy", "pillow", "pycocotools", "pydensecrf2")
 
@@ -40,6 +46,8 @@ class Page:
     sizes: Mapping[str, int]
     """Photos in each split."""
     rows: Sequence[Row]
+    sweeps: Sequence[Table]
+    """Of the run's sweeps, if it has any."""
     charts: Sequence[Chart]
     training: Sequence[Card]
     validation: Sequence[Card]
@@ -57,8 +65,10 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         facts=_facts(page.rows),
-        colors=COLORS,
-        classes=list(dict.fromkeys(name for row in page.rows for name in row.per_class)),
+        colors={row.label: COLORS[row.name] for row in page.rows},
+        scores=score_table(page.rows, page.splits),
+        tables=[*more_tables(page.rows), *page.sweeps],
+        filters={"pseudo-masks": filters(page.training), "segmenter": filters(page.validation)},
         oracle=any(row.name == "cam" and "best" in row.label for row in page.rows),
         deeplab=any(row.made for row in page.rows if row.name.startswith("deeplab")),
         supervised=any(row.made for row in page.rows if row.name.endswith("_truth")),
@@ -67,16 +77,29 @@ def render(page: Page) -> str:
     )
 
 
-def shown(value: float | None, digits: int = 1) -> str:
-    """A number as the tables show it; a dash for none."""
-    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+class Filters(NamedTuple):
+    """By what the cards of a gallery can be chosen, and which choices leave none."""
+
+    classes: list[str]
+    ranks: list[str]
+    empty: list[tuple[int, str]]
+    """Pairs of a class's number here and a rank."""
 
 
-def charts_of(parts: Parts, rows: Sequence[Row]) -> list[Chart]:
-    """Every chart that the run has numbers for."""
+def filters(cards: Sequence[Card]) -> Filters:
+    """The classes and ranks that cards have."""
+    classes = sorted({name for card in cards for name in card.classes})
+    ranks = [rank for rank in RANKS if any(rank in card.ranks for card in cards)]
+    there = {(name, rank) for card in cards for name in card.classes for rank in card.ranks}
+    empty = [(number, rank) for number, name in enumerate(classes) for rank in ranks if (name, rank) not in there]
+    return Filters(classes, ranks, empty)
+
+
+def charts_of(parts: Parts, rows: Sequence[Row], classes: Sequence[str] = ()) -> list[Chart]:
+    """Every chart that the run has numbers for; `classes` are the dataset's, in their order."""
     scored = [row for row in rows if row.per_class]
     charts = [class_chart("IoU of each class", scored, note="Higher is better.")] if scored else []
-    charts += _threshold_charts(parts)
+    charts += [*_threshold_charts(parts), *_confusion_charts(parts, rows, classes), *_progress_charts(parts)]
     trained = {
         "Classifier, EPS": (parts.classifier, "Tags: what is in the photo. Saliency: where."),
         "Classifier, CAM": (parts.cam_classifier, "The baseline learns from tags alone."),
@@ -88,6 +111,39 @@ def charts_of(parts: Parts, rows: Sequence[Row]) -> list[Chart]:
     for title, (folder, note) in trained.items():
         if folder is not None and (history := _learnt(folder)):
             charts.append(loss_chart(title, history, note=f"Loss while training. {note}"))
+    return charts
+
+
+def _progress_charts(parts: Parts) -> list[Chart]:
+    """How the score free of truth went while networks learnt."""
+    folders = {
+        "classifier, EPS": parts.classifier,
+        "classifier, CAM": parts.cam_classifier,
+        "segmenter": parts.segmenter,
+        "DeepLab": parts.deeplab,
+    }
+    looks = {name: read_manifest(folder).get("looks") for name, folder in folders.items() if folder is not None}
+    curves = {name: [(look["step"], look[SCORE]) for look in taken] for name, taken in looks.items() if taken}
+    if not curves:
+        return []
+    note = (
+        "The score that each network's training is judged by, on 16 photos: maps against saliency for classifiers, "
+        "labels against saliency and tags for segmenters. No truth is in it."
+    )
+    return [progress_chart("Agreement while training", curves, quantity="agreement", note=note)]
+
+
+def _confusion_charts(parts: Parts, rows: Sequence[Row], classes: Sequence[str]) -> list[Chart]:
+    """Of the pseudo-masks and of the segmenter."""
+    masks = ("eps", parts.pseudo_masks) if parts.pseudo_masks else ("eps_crf", parts.crf_pseudo_masks)
+    own = own_segmenter(rows).name
+    folders = dict([masks, (own, parts.deeplab if own == "deeplab" else parts.segmenter)])
+    charts = []
+    for row in rows:
+        scores = read_evaluation(folders.get(row.name)).get("splits", {}).get(row.split, {})
+        matrix = np.array(scores.get("confusion_matrix", []))
+        if len(matrix) == len(classes) + 1:
+            charts.append(confusion_chart(row.label, row.name, matrix, ["background", *classes], split=row.split))
     return charts
 
 
@@ -141,4 +197,7 @@ def _versions() -> dict[str, str]:
     for library in _LIBRARIES:
         with suppress(importlib.metadata.PackageNotFoundError):  # built under another name
             versions[library] = importlib.metadata.version(library)
-    return {**versions, "machine": f"{platform.system()} {platform.machine()}"}
+    hardware = provenance()["hardware"]
+    devices = ", ".join(hardware["devices"]) or "no GPU"
+    machine = f"{hardware['system']}, {hardware['processor']}, {hardware['cores']} cores, {devices}"
+    return {**versions, "commit": provenance()["commit"] or "not of a checkout", "machine": machine}

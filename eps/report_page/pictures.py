@@ -31,6 +31,8 @@ class Picture(NamedTuple):
     uri: str
     alt: str
     caption: str
+    size: tuple[int, int]
+    """Width and height in pixels, so that the page knows its layout before it has decoded them."""
     chips: tuple[Chip, ...] = ()
 
 
@@ -41,10 +43,10 @@ def class_chip(index: int, text: str) -> Chip:
 
 def show(image: Image.Image, *, alt: str, caption: str, chips: tuple[Chip, ...] = ()) -> Picture:
     """A picture of the image at the page's size, as a data URI."""
-    buffer = io.BytesIO()
-    fit(image, SIDE).convert("RGB").save(buffer, format="WEBP", quality=82)
+    buffer, fitted = io.BytesIO(), fit(image, SIDE).convert("RGB")
+    fitted.save(buffer, format="WEBP", quality=82)
     uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Picture(uri, alt, caption, chips)
+    return Picture(uri, alt, caption, fitted.size, chips)
 
 
 def paint_labels(photo: Image.Image, labels: UInt8[np.ndarray, "H W"], *, side: int = SIDE) -> Image.Image:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eps.report_page.parts import Parts, read_evaluation, read_seconds
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
     """One method's scores; None for what is not known. IoU and AP in percent, leakage in 0..1."""
 
@@ -24,6 +24,10 @@ class Row:
     per_class: Mapping[str, float | None]
     leakage: float | None
     ap50: float | None
+    instances: Mapping[str, Any] = field(default_factory=dict)
+    """All that is known of their AP: see `eps.metrics.scorecard.Scorecard`."""
+    tag_ap: Mapping[str, float | None] = field(default_factory=dict)
+    """AP of each class as a tag of photos."""
     seconds: float | None
     """To make this row, what it shares with rows above left out."""
 
@@ -119,11 +123,18 @@ def _row(
         made=made[-1] is not None,
         split=split,
         miou={each: _finite(found.get(each, {}).get("miou")) for each in splits.all},
-        per_class={c: _finite(value) for c, value in main.get("per_class", {}).items()},
+        per_class=_background_first(main.get("per_class", {})),
         leakage=_finite((main.get("leakage") or {}).get("mean")),
         ap50=_finite((main.get("instances") or {}).get("ap50")),
+        instances=main.get("instances") or {},
+        tag_ap=(main.get("tags") or {}).get("ap_per_class") or {},
         seconds=sum(times) if times and made[-1] is not None else None,
     )
+
+
+def _background_first(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+    names = sorted(scores, key=lambda name: name != "background")
+    return {name: _finite(scores[name]) for name in names}
 
 
 def _finite(value: float | None) -> float | None:

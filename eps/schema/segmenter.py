@@ -42,9 +42,13 @@ class SegmenterDesign(StrEnum):
     """YOLACT's own: semantic maps are a convolution of P3, nothing is normalised, new layers start by Xavier's rule."""
 
 
-class ResNet(StrEnum):
+class DeepLabBackbone(StrEnum):
     resnet50 = "resnet50"
+    """torchvision's."""
     resnet101 = "resnet101"
+    """torchvision's."""
+    trunk = "trunk"
+    """That of `trunk`, dilated: its network, weights, frozen parts, mean and std; any of timm's that can be."""
 
 
 class AugmentKind(StrEnum):
@@ -69,12 +73,15 @@ class InstanceAugmentConfig(AugmentConfig):
 
 @dataclass(kw_only=True, slots=True)
 class DeepLabConfig:
-    backbone: ResNet
+    backbone: DeepLabBackbone
     """Whose last features the head labels."""
+    output_stride: int
+    """Of these features: 8, or for backbone=trunk also 16, which is a quarter of the work."""
     weights: str
-    """Of the backbone: imagenet | file:PATH | none"""
+    """Of a ResNet: imagenet | file:PATH | none; backbone=trunk starts from `trunk.weights`."""
     frozen_norm: bool
-    """Keep batch norms at their stored statistics, the backbone's at their scales too: for batches of few photos."""
+    """Keep batch norms at their stored statistics, the backbone's at their scales too: for batches of few photos. false
+    leaves the backbone's to `trunk.frozen_norm` where backbone=trunk."""
     scale: list[float]
     """Smallest and largest size of a training photo as a multiple of its own, in place of `augment.long_side`."""
     test_scales: list[float]

@@ -8,7 +8,7 @@ from eps.schema.data import DataKind
 from eps.schema.evaluate import Subject
 from eps.schema.output import OutputFormat
 from eps.schema.pseudo_masks import SaliencyUse
-from eps.schema.segmenter import ReleasedNetwork, SegmenterDesign, SegmenterKind
+from eps.schema.segmenter import DeepLabBackbone, ReleasedNetwork, SegmenterDesign, SegmenterKind
 from eps.schema.trunk import TrunkHead
 from eps.validation.values import shown
 
@@ -75,6 +75,8 @@ def _validate_saliency(cfg: Config) -> None:
         raise UserError(
             f"pseudo_masks.saliency={cfg.pseudo_masks.saliency}: shards have no saliency maps; set it to none"
         )
+    if cfg.source.startswith("shards:") and cfg.pseudo_masks.logit_adjustment:
+        raise UserError("pseudo_masks.logit_adjustment: shards do not tell how frequent a tag is; set it to 0")
 
 
 def _validate_splits(cfg: Config) -> None:
@@ -156,3 +158,21 @@ def _validate_deeplab(cfg: Config) -> None:
         raise UserError("segmenter.warm_start=True: DeepLab shares no trunk with stage 1; set it to false")
     if node.batch == 1 and not node.deeplab.frozen_norm:
         raise UserError("segmenter.batch=1: batch norms need 2 photos or more, or segmenter.deeplab.frozen_norm=true")
+    if node.deeplab.backbone is DeepLabBackbone.trunk:
+        _validate_dilated_trunk(cfg)
+    elif node.deeplab.output_stride != 8:
+        raise UserError(
+            f"segmenter.deeplab.output_stride={node.deeplab.output_stride}: torchvision's {node.deeplab.backbone} "
+            "has 8; choose segmenter.deeplab.backbone=trunk"
+        )
+
+
+def _validate_dilated_trunk(cfg: Config) -> None:
+    """DeepLab wants the last features of a backbone at a finer stride than they are made for."""
+    stride, name, key = cfg.segmenter.deeplab.output_stride, cfg.trunk.backbone, "segmenter.deeplab.backbone=trunk"
+    if cfg.trunk.deformable_every:
+        raise UserError(f"{key}: deformable convolutions are not dilated; set trunk.deformable_every=0")
+    if name == "yolact_darknet53":
+        raise UserError(f"{key}: {name} cannot be dilated; choose another trunk, such as trunk=resnet50")
+    if name == "resnet38" and stride != 8:
+        raise UserError(f"segmenter.deeplab.output_stride={stride}: trunk.backbone={name} has 8, and no other")

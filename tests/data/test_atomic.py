@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import tempfile
 from collections.abc import Callable, Iterator
@@ -187,17 +188,23 @@ def test_full_disk_under_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["folder"]
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("writer", [replaced, replaced_folder])
 def test_read_only_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: Callable[[Path], AbstractContextManager[Path]]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writer: Callable[[Path], AbstractContextManager[Path]],
+    relative: bool,
 ) -> None:
     def refused(*, dir: Path, prefix: str, suffix: str = "") -> None:
-        raise OSError(errno.EROFS, "Read-only file system", f"{dir}/{prefix}abc{suffix}")
+        raise OSError(errno.EROFS, "Read-only file system", f"{dir.absolute()}/{prefix}abc{suffix}")
 
     monkeypatch.setattr(tempfile, "mkstemp", refused)
     monkeypatch.setattr(tempfile, "mkdtemp", refused)
-    with pytest.raises(UserError, match=r"^[^\n]*/thing cannot be written: Read-only file system; [^\n]*$"):
-        writer(tmp_path / "deep" / "thing").__enter__()
+    monkeypatch.chdir(tmp_path)
+    path = Path("deep", "thing") if relative else tmp_path / "deep" / "thing"
+    with pytest.raises(UserError, match=rf"^{re.escape(str(path))} cannot be written: Read-only file system; [^\n]*$"):
+        writer(path).__enter__()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -1,11 +1,13 @@
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from eps.data.datasets import (
@@ -17,6 +19,7 @@ from eps.data.datasets import (
     read_saliency,
 )
 from eps.data.layout import DatasetFolder
+from eps.data.loading import load_batches
 from eps.data.samples import MaskSource, PhotoMasks, TaggedPhotos
 from eps.data.sampling import Draw, TrainingDraws
 from eps.data.transforms import semantic_transform, training_transform, yolact_transform
@@ -43,7 +46,7 @@ def folder(tmp_path: Path) -> DatasetFolder:
 
 
 def crops(side: int = 48, *, long_side: tuple[int, int] = (38, 72)) -> v2.Compose:
-    return training_transform(crop=side, long_side=long_side, flip=0.5, jitter=(0.0,) * 4, mean=(0.0,) * 3)
+    return training_transform(crop=side, long_side=long_side, flip=0.5, jitter=(0.0,) * 4)
 
 
 def test_tagged_photo(folder: DatasetFolder) -> None:
@@ -52,7 +55,7 @@ def test_tagged_photo(folder: DatasetFolder) -> None:
     assert len(data) == 2
     assert sample.photos.shape == (1, 3, 65, 97)
     np.testing.assert_allclose(sample.photos[0].numpy().transpose(1, 2, 0) * 255, np.asarray(folder.photo("a")))
-    np.testing.assert_allclose(sample.saliency[0, 0].numpy() * 255, folder.saliency("a", size=(65, 97)))
+    np.testing.assert_array_equal(sample.saliency[0, 0].numpy(), folder.saliency("a", size=(65, 97)))
     assert sample.tags.tolist() == [[1, 0, 1]]
     assert data[Draw(1, 0)].tags.tolist() == [[0, 0, 0]]
 
@@ -63,10 +66,10 @@ def test_saliency_is_transformed_with_its_photo(folder: DatasetFolder, position:
     mirrored_alike = []
     for seed in range(6):
         sample = data[Draw(position, seed)]
-        assert sample.photos.shape == (1, 3, 48, 48)
+        assert sample.photos.shape == (1, 4, 48, 48)
         assert sample.saliency.shape == (1, 1, 48, 48)
-        pair = torch.stack([sample.photos[0, 0].flatten(), sample.saliency.flatten()])
-        mirrored = torch.stack([sample.photos[0, 0].flip(-1).flatten(), sample.saliency.flatten()])
+        pair = torch.stack([sample.photos[0, 0].flatten(), sample.saliency.flatten()]).float()
+        mirrored = torch.stack([sample.photos[0, 0].flip(-1).flatten(), sample.saliency.flatten()]).float()
         assert torch.corrcoef(pair)[0, 1] > 0.95
         mirrored_alike.append(float(torch.corrcoef(mirrored)[0, 1]))
     assert min(mirrored_alike) < 0.8
@@ -85,7 +88,7 @@ def test_batches(folder: DatasetFolder) -> None:
     draws = TrainingDraws(photos=2, batch=3, steps=2, seed=0)
     data = TaggedDataset(folder=folder, ids=IDS, transform=crops(), with_saliency=True)
     batches = list(DataLoader(data, batch_sampler=draws, collate_fn=join_tagged))
-    assert [tuple(batch.photos.shape) for batch in batches] == [(3, 3, 48, 48)] * 2
+    assert [tuple(batch.photos.shape) for batch in batches] == [(3, 4, 48, 48)] * 2
     expected = [data[draw] for draw in next(iter(draws))]
     for part, parts in zip(batches[0], zip(*expected, strict=True), strict=True):
         assert torch.equal(part, torch.cat(parts))
@@ -147,7 +150,7 @@ def test_what_is_cut_down_is_dropped(folder: DatasetFolder) -> None:
 def test_instances_are_transformed_with_their_photo(folder: DatasetFolder, position: int) -> None:
     for seed in range(4):
         sample = instances(folder, transform=crops())[Draw(position, seed)]
-        assert sample.photo.shape == (3, 48, 48)
+        assert sample.photo.shape == (4, 48, 48)
         assert sample.semantic.shape == (48, 48)
         assert sample.masks.shape == (len(sample.classes), 48, 48)
         for mask, c in zip(sample.masks, sample.classes, strict=True):
@@ -155,12 +158,12 @@ def test_instances_are_transformed_with_their_photo(folder: DatasetFolder, posit
 
 
 def test_label_maps_go_with_their_photos(folder: DatasetFolder) -> None:
-    transform = semantic_transform(crop=48, scale=(0.8, 1.5), flip=0.5, jitter=(0.0,) * 4, mean=(0.0,) * 3)
+    transform = semantic_transform(crop=48, scale=(0.8, 1.5), flip=0.5, jitter=(0.0,) * 4)
     data = SemanticDataset(folder=folder, ids=IDS, masks=Masks(), transform=transform)
     assert len(data) == len(IDS)
     samples = [data[Draw(place, 3)] for place in (0, 1)]
     batch = join_labelled(samples)
-    assert batch.photos.shape == (2, 3, 48, 48)
+    assert batch.photos.shape == (2, 4, 48, 48)
     assert batch.labels.shape == (2, 48, 48)
     assert torch.equal(batch.labels[1], samples[1].labels[0])
     assert set(batch.labels[0].flatten().tolist()) <= {0, 1, 3, 255}
@@ -282,3 +285,45 @@ def test_pasting_is_a_function_of_the_draw(folder: DatasetFolder) -> None:
 def test_no_pasting_unless_asked(folder: DatasetFolder) -> None:
     data = instances(folder, transform=crops(), paste=0.0)
     assert all(len(data[Draw(1, seed)].classes) == 0 for seed in range(10))
+
+
+def all_kinds(folder: DatasetFolder, *, cache_mb: int) -> list[Dataset[Any]]:
+    common: dict[str, Any] = {"folder": folder, "ids": IDS, "transform": crops(), "cache_mb": cache_mb}
+    tagged = [TaggedDataset(**common, with_saliency=with_saliency) for with_saliency in (True, False)]
+    instances = InstanceDataset(**common, masks=Masks(), min_area=1, paste=0.5)
+    return [*tagged, SemanticDataset(**common, masks=Masks()), instances]
+
+
+def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return all(
+        a.dtype == b.dtype and a.stride() == b.stride() and torch.equal(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_what_is_kept_in_memory_changes_no_sample(folder: DatasetFolder) -> None:
+    """Neither values nor memory format, by which kernels choose how to round; and no file is opened twice."""
+    draws = [Draw(position, seed) for seed in range(3) for position in (0, 1)]
+    expected = [[data[draw] for draw in draws] for data in all_kinds(folder, cache_mb=0)]
+    cached = all_kinds(folder, cache_mb=1)
+    for data in cached:
+        for position in (0, 1):
+            _ = data[Draw(position, 99)]
+    for name in ("JPEGImages", "SALImages"):
+        shutil.rmtree(folder.root / name)
+    for data, samples in zip(cached, expected, strict=True):
+        assert all(same(data[draw], sample) for draw, sample in zip(draws, samples, strict=True))
+    with pytest.raises(UserError, match="cannot be read"):
+        _ = all_kinds(folder, cache_mb=0)[0][Draw(0, 0)]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # torch, on a machine with one core
+def test_workers_fill_one_memory(folder: DatasetFolder) -> None:
+    """Each of two workers gets every other batch, of one photo each: what the other has read is there for this one."""
+    data = TaggedDataset(folder=folder, ids=IDS, transform=crops(), with_saliency=True, cache_mb=1)
+    draws = TrainingDraws(photos=2, batch=1, steps=6, seed=0)
+    batches = list(load_batches(data, draws, join=join_tagged, workers=2))
+    plain = TaggedDataset(folder=folder, ids=IDS, transform=crops(), with_saliency=True)
+    expected = [join_tagged([plain[draw]]) for [draw] in draws]
+    assert all(map(same, batches, expected))
+    shutil.rmtree(folder.root / "JPEGImages")
+    assert all(map(same, [join_tagged([data[draw]]) for [draw] in draws], expected))

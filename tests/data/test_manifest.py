@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eps.data.artifacts import read_json
-from eps.data.manifest import SCORES, Recorder, contents_hash, faults_of_artifact, intact
+from eps.data.manifest import SCORES, Recorder, contents_hash, faults_of_artifact, foreign_files, intact
 from eps.errors import UserError
 
 
@@ -131,6 +131,7 @@ def test_what_no_longer_matches(tmp_path: Path) -> None:
     (folder / "other").write_text("rehto")
     (folder / "gone").unlink()
     (folder / "new").touch()
+    assert foreign_files(folder) == ["longer", "new", "other"]
     found = [line.removeprefix(f"{folder}/") for line in faults_of_artifact(folder)]
     assert sorted(found) == [
         "gone is missing",
@@ -140,6 +141,9 @@ def test_what_no_longer_matches(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"nowhere/manifest\.json is missing"):
         faults_of_artifact(tmp_path / "nowhere")
+    assert foreign_files(tmp_path / "nowhere") == []
+    (folder / "manifest.json").unlink()
+    assert foreign_files(folder) == ["longer", "new", "other", "same"]
 
 
 def test_contents_are_known_whoever_made_them(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from eps.data.layout import DatasetFolder
 from eps.data.listing import Places
-from eps.data.photos import photos_form, read_rows
+from eps.data.photos import photos_form
+from eps.data.tag_table import read_rows
 from eps.errors import UserError
 
 PLACES = Places(tags="labels.csv", no_photos=("SALImages", "SegmentationClass"))
@@ -54,6 +55,9 @@ def test_what_it_holds(root: Path) -> None:
         "Image_ID,class\ncat.jpg,cat\ndog 1.jpeg,dog\nmore/both.png,dog;cat\n",
         "\ufefffile,labels\r\ncat.jpg,cat\r\ndog 1.jpeg,dog\r\nmore/both.png,dog;cat",
         '\ufeff"cat.jpg","cat"\n"dog 1.jpeg","dog"\n"more/both.png","dog;cat"\n',
+        "\ufeffPhoto;Tags\r\ncat.jpg;cat\r\ndog 1.jpeg;dog\r\nmore/both.png;dog;cat\r\n",
+        'file;labels\n"cat.jpg";cat;;\ndog 1.jpeg;dog\nmore/both.png;"dog; cat"\n',
+        "file\tlabels\ncat.jpg\tcat\ndog 1.jpeg\tdog\nmore/both.png\tdog;cat\n",
         "\n cat.jpg , cat ;cat;\n\n./dog 1.jpeg,dog,\nmore/both.png,dog; cat\n,\n",
     ],
 )
@@ -109,13 +113,60 @@ def test_a_first_row_without_suffix_is_no_header(root: Path, name: str) -> None:
     Image.new("RGB", (6, 4)).save(root / "file.png")
     (root / "labels.csv").write_text(f"{name},cat\nmore/both.png,dog\n")
     [fault] = faults(root)
-    assert f"labels.csv line 1: '{name}' is no photo: its name must end in .jpg" in fault
+    told = f"labels.csv line 1: {name!r} is no photo: its name must end in .jpg, .jpeg, .png (a line of column names"
+    assert told in fault
 
 
 def test_classes_that_differ_in_case_alone(root: Path) -> None:
     (root / "labels.csv").write_text("cat.jpg,cat\ndog 1.jpeg,Cat\nmore/both.png,dog\n")
     [note] = opened(root).notes
     assert "'Cat' and 'cat', which differ in case alone, are two classes" in note
+
+
+def test_a_comma_within_a_label(root: Path) -> None:
+    (root / "labels.csv").write_text("cat.jpg;cat\ndog 1.jpeg;dog\nmore/both.png;dog, cat\n")
+    folder = opened(root)
+    assert folder.labels["more/both"] == ("dog, cat",)
+    assert "'dog, cat', with a comma, is one class: labels are parted by semicolons" in folder.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (
+            "more\\two.png",
+            "is no id: ids are paths below the folder of the photos, without .. and suffix; did you mean",
+        ),
+        ("/home/me/photos/more/two.png", "is no id"),
+        ("photos/more/two.png", "is not in the folder; did you mean"),
+        ("TWO.png", "is not in the folder; did you mean"),
+        ("more/two", "is no photo: its name must end in .jpg, .jpeg, .png; did you mean"),
+        ("more/two.webp", "is no photo"),
+    ],
+)
+def test_what_may_be_meant(root: Path, file: str, told: str) -> None:
+    Image.new("RGB", (6, 4)).save(root / "more/two.png")
+    (root / "labels.csv").write_text(f"cat.jpg,cat\n{file},dog\n")
+    [fault] = faults(root)
+    assert f"line 2: {file!r} {told}" in fault
+    assert fault.endswith("did you mean 'more/two.png'?") == (".webp" not in file)
+
+
+def test_nothing_is_guessed_of_two(root: Path) -> None:
+    for place in ("more", "less"):
+        (root / place).mkdir(exist_ok=True)
+        Image.new("RGB", (6, 4)).save(root / place / "two.png")
+    (root / "labels.csv").write_text("cat.jpg,cat\ntwo.png,dog\n")
+    assert faults(root)[0].endswith("is not in the folder")
+
+
+def test_accents_that_are_written_otherwise(root: Path) -> None:
+    """As macOS and others do: e with an accent as one code point or as two."""
+    Image.new("RGB", (6, 4)).save(root / "\u00fc.png")
+    (root / "labels.csv").write_text("cat.jpg,cat\nu\u0308.png,dog\n", encoding="utf-8")
+    assert faults(root)[0].endswith(
+        "is not in the folder by these code points, though it looks the same: copy the name from there"
+    )
 
 
 def test_background_is_no_class(root: Path) -> None:

@@ -1,9 +1,10 @@
 """Some of a dataset's classes: in their order, the others' photos and objects gone."""
 
+import numpy as np
 import pytest
 
 from eps.data.listing import Listing
-from eps.data.subset import with_classes
+from eps.data.subset import label_table, scores_of, with_classes
 from eps.errors import UserError
 
 LISTING = Listing(
@@ -31,3 +32,10 @@ def test_all_classes_change_nothing_but_photos_without_any() -> None:
 def test_unknown_class() -> None:
     with pytest.raises(UserError, match="no class 'cow'; it has cat, dog, bird"):
         with_classes(LISTING, ["cat", "cow"], thinned=())
+
+
+def test_scores_go_by_names_too() -> None:
+    """One that the dataset has not is left out, one that the segmenter does not know scores nothing."""
+    table = label_table(["bird", "cat", "dog"], ["dog", "bird"])
+    assert scores_of(np.array([1.0, 2.0, 3.0]), table, classes=2).tolist() == [3.0, 1.0]
+    assert scores_of(np.array([1.0]), label_table(["bird"], ["bird"]), classes=2).tolist() == [1.0, -np.inf]

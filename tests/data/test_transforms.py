@@ -14,13 +14,14 @@ from eps.data.transforms import (
     training_transform,
     yolact_transform,
 )
+from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD, Normalization
 
 NO_JITTER = (0.0, 0.0, 0.0, 0.0)
 MEAN = (0.5, 0.25, 1.0)
 
 
 def augment(seed: int, *inputs: Tensor, **changes: Any) -> tuple[Tensor, ...]:
-    settings: dict[str, Any] = {"crop": 32, "long_side": (16, 64), "flip": 0.5, "jitter": NO_JITTER, "mean": MEAN}
+    settings: dict[str, Any] = {"crop": 32, "long_side": (16, 64), "flip": 0.5, "jitter": NO_JITTER}
     return seeded(training_transform(**settings | changes), seed, *inputs)
 
 
@@ -55,40 +56,39 @@ def test_masks_are_resized_by_the_nearest_pixel() -> None:
 def test_always_the_crops_size(size: tuple[int, int]) -> None:
     for seed in range(5):
         photo, mask = augment(seed, *scene(*size))
-        assert photo.shape == (3, 32, 32)
+        assert photo.shape == (4, 32, 32)
         assert mask.shape == (1, 32, 32)
-        assert photo.dtype == torch.float32
-        assert mask.dtype == torch.uint8
+        assert photo.dtype == mask.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_photo_and_mask_move_together(seed: int) -> None:
-    photo, mask = augment(seed, *scene(97, 65), mean=(0.0, 0.0, 0.0))
-    apart = ((photo[0] > 0.5) != (mask[0] == 1)).float().mean()
+    photo, mask = augment(seed, *scene(97, 65))
+    apart = ((photo[0] > 127) != (mask[0] == 1)).float().mean()
     assert apart < 0.05  # along edges the photo is smooth
 
 
-def test_padding_is_the_mean_colour_and_no_object() -> None:
+def test_padding_is_transparent_and_no_object() -> None:
     photo, mask = (torch.full((n, 10, 10), 9, dtype=torch.uint8) for n in (3, 1))
     made, labels = augment(0, tv_tensors.Image(photo), tv_tensors.Mask(mask), long_side=(8, 8))
     outside = labels[0] == 0
     assert outside.sum() == 32 * 32 - 8 * 8
     assert set(labels.flatten().tolist()) == {0, 9}
-    for plane, value in zip(made, MEAN, strict=True):
-        assert (plane[outside] == value).all()
-        assert (plane[~outside] == 9 / 255).all()
+    assert torch.equal(made[3] == 0, outside)
+    assert set(made[3].flatten().tolist()) == {0, 255}
+    assert (made[:3, ~outside] == 9).all()
 
 
 @pytest.mark.parametrize(("crop", "low", "high"), [(448, 256, 512), (321, 256, 448)])
 def test_the_papers_sizes(crop: int, low: int, high: int) -> None:
     """Of VOC and COCO: a photo as large as drawn, and around it what is zero once it is normalised."""
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    normalize = Normalization(mean=torch.tensor(IMAGENET_MEAN), std=torch.tensor(IMAGENET_STD))
     photo = tv_tensors.Image(torch.full((3, 375, 500), 200, dtype=torch.uint8))
     longest = set()
     for seed in range(12):
-        settings: dict[str, Any] = {"crop": crop, "long_side": (low, high), "jitter": NO_JITTER, "mean": mean.tolist()}
+        settings: dict[str, Any] = {"crop": crop, "long_side": (low, high), "jitter": NO_JITTER}
         made, _ = augment(seed, photo, tv_tensors.Mask(torch.ones(1, 375, 500, dtype=torch.uint8)), **settings)
-        normalized = (made - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+        normalized = normalize(made[None])[0]
         inside = (normalized != 0).all(dim=0)
         width, height = int(inside.any(dim=0).sum()), int(inside.any(dim=1).sum())
         assert inside.sum() == width * height, "the photo is one block"
@@ -110,7 +110,7 @@ def test_padded_photo_stands_anywhere() -> None:
 def test_flip(flip: float) -> None:
     photo, mask = scene(32, 32)
     made, labels = augment(0, photo, mask, long_side=(32, 32), flip=flip)
-    assert torch.equal(made, (photo.flip(-1) if flip else photo) / 255)
+    assert torch.equal(made[:3], photo.flip(-1) if flip else photo)
     assert torch.equal(labels, mask.flip(-1) if flip else mask)
 
 
@@ -123,11 +123,10 @@ def test_jitter_changes_photos_alone() -> None:
     photo = tv_tensors.Image(torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8))
     mask = tv_tensors.Mask(torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8))
     made, labels = augment(0, photo, mask, long_side=(32, 32), flip=0.0, jitter=(0.3, 0.3, 0.3, 0.05))
-    assert not torch.allclose(made, photo / 255)
+    assert (made[:3] != photo).float().mean() > 0.5
+    assert (made[3] == 255).all()
     assert torch.equal(labels, mask)
-    torch.testing.assert_close(
-        augment(0, photo, mask, long_side=(32, 32), flip=0.0)[0], photo.as_subclass(Tensor) / 255
-    )
+    assert torch.equal(augment(0, photo, mask, long_side=(32, 32), flip=0.0)[0][:3], photo)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -173,18 +172,17 @@ def test_scales_are_of_the_photos_own_size(height: int, width: int) -> None:
 
 def test_what_pads_a_label_map_is_ignored() -> None:
     """DeepLab learns nothing from where there is no photo."""
-    transform = semantic_transform(crop=32, scale=(0.5, 0.5), flip=0.5, jitter=NO_JITTER, mean=MEAN)
+    transform = semantic_transform(crop=32, scale=(0.5, 0.5), flip=0.5, jitter=NO_JITTER)
     photo = tv_tensors.Image(torch.full((3, 20, 40), 51, dtype=torch.uint8))
     labels = tv_tensors.Mask(torch.full((1, 20, 40), 7, dtype=torch.uint8))
     for seed in range(8):
         made, found = seeded(transform, seed, photo, labels)
         inside = found[0] == 7
-        assert made.shape == (3, 32, 32)
+        assert made.shape == (4, 32, 32)
         assert inside.sum() == 10 * 20
         assert (found[0][~inside] == 255).all()
-        assert torch.allclose(made[:, inside], torch.tensor(0.2))
-        for plane, value in zip(made, MEAN, strict=True):
-            assert (plane[~inside] == value).all()
+        assert (made[:3, inside] == 51).all()
+        assert torch.equal(made[3] == 255, inside)
 
 
 def boxes(*corners: tuple[float, float, float, float], size: tuple[int, int]) -> tv_tensors.BoundingBoxes:

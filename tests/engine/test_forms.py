@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -79,9 +80,17 @@ def test_norms_that_are_left_keep_32_bits() -> None:
     torch.testing.assert_close(ours, network(given.bfloat16().float()), rtol=0.02, atol=0.02)
 
 
-@pytest.mark.slow
-def test_deeplab() -> None:
-    spec = DeepLabSpec(backbone="resnet50", classes=("a",), frozen_norm=False, mean=(0.0,) * 3, std=(1.0,) * 3)
+@pytest.mark.parametrize("backbone", [pytest.param("resnet50", marks=pytest.mark.slow), "trunk"])
+def test_deeplab(backbone: str, trunk_spec: TrunkSpec) -> None:
+    on = replace(trunk_spec, head="identity", output_stride=8) if backbone == "trunk" else None
+    spec = DeepLabSpec(
+        backbone=backbone,
+        classes=("a",),
+        frozen_norm=False,
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        trunk=on,
+    )
     network = build_deeplab(spec).eval()
     with torch.inference_mode():
         near(in_form(network, Form())(photos(33, 41)), network(photos(33, 41)), 1e-4)

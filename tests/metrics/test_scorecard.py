@@ -165,3 +165,15 @@ def test_confusion_ratio_of_chosen_pairs() -> None:
 def test_pair_of_an_unknown_class() -> None:
     with pytest.raises(ValueError, match="no class 'rails'; there are background, train, boat, car"):
         Scorecard(classes=CLASSES, pairs=[("train", "rails")])
+
+
+def test_tags_are_judged_by_what_truth_shows() -> None:
+    card = Scorecard(classes=CLASSES)
+    assert card.summary()["tags"] is None
+    count = len(CLASSES)
+    card.add_tags(np.linspace(1, 2, count, dtype=np.float32), labels([[1, 1, 255]]))
+    card.add_tags(np.zeros(count, dtype=np.float32), labels([[0, 0, 0]]))
+    found = card.summary()["tags"]
+    assert found["ap_per_class"] == {name: 100.0 if name == CLASSES[0] else None for name in CLASSES}
+    assert found["map"] == 100.0
+    assert json.dumps(found, allow_nan=False)

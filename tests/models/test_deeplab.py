@@ -9,8 +9,10 @@ from torchvision.models import ResNet50_Weights, resnet50
 
 from eps.errors import UserError
 from eps.models.deeplab import DeepLab, load_resnet_weights
-from eps.models.spec import DeepLabSpec, build_deeplab
+from eps.models.spec import DeepLabSpec, TrunkSpec, build_deeplab
+from eps.nn.backbone import Backbone
 from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
+from eps.nn.norms import batch_norms
 
 
 class Features(nn.Module):
@@ -123,3 +125,74 @@ def test_published_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ResNet50_Weights, "get_state_dict", offline)
     with pytest.raises(UserError, match=r"^segmenter\.deeplab\.weights=imagenet: torchvision cannot get .*no route"):
         load_resnet_weights(model, name="resnet50", source="imagenet")
+
+
+def on_trunk(
+    stride: int, *, network: str = "test_efficientnet", frozen_norm: bool = False, frozen_trunk: bool = True
+) -> DeepLab:
+    """DeepLab on one of timm's networks."""
+    trunk = TrunkSpec(
+        backbone=network,
+        frozen_norm=frozen_trunk,
+        frozen_stages=1,
+        output_stride=stride,
+        head="identity",
+        fpn_channels=0,
+        head_channels=0,
+        head_depth=0,
+        prototypes=0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+    spec = DeepLabSpec(
+        backbone="trunk", classes=("a", "b"), frozen_norm=frozen_norm, mean=trunk.mean, std=trunk.std, trunk=trunk
+    )
+    torch.manual_seed(0)
+    return build_deeplab(spec)
+
+
+@pytest.mark.parametrize(("stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
+@torch.inference_mode()
+def test_on_a_trunk_the_last_features_are_dilated_and_the_head_goes_by_their_stride(
+    stride: int, rates: list[int]
+) -> None:
+    model = on_trunk(stride).eval()
+    assert model(torch.rand(2, 3, 64, 96)).semantic.shape == (2, 3, 64 // stride, 96 // stride)
+    pooling = [part for part in model.head.modules() if isinstance(part, nn.Conv2d) and part.dilation != (1, 1)]
+    assert [part.dilation[0] for part in pooling] == rates
+    undilated = Backbone(name="test_efficientnet")
+    assert isinstance(model.backbone, Backbone)
+    assert model.backbone.channels == undilated.channels[-1:]  # the last features, not the last of that stride
+    shapes = {key: tensor.shape for key, tensor in model.backbone.state_dict().items()}
+    assert shapes == {key: tensor.shape for key, tensor in undilated.state_dict().items()}  # so that weights fit
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("frozen_trunk", [True, False])
+def test_norms_of_a_trunk_are_frozen_by_either_setting(frozen: bool, frozen_trunk: bool) -> None:
+    model = on_trunk(16, frozen_norm=frozen, frozen_trunk=frozen_trunk)
+    model.eval().train()
+    model(torch.rand(2, 3, 32, 32)).semantic.sum().backward()
+    of_trunk, of_head = batch_norms(model.backbone).values(), batch_norms(model.head).values()
+    assert {norm.training for norm in of_trunk} == {not (frozen or frozen_trunk)}
+    assert {norm.training for norm in of_head} == {not frozen}
+    learning = [norm.weight.requires_grad for norm in of_trunk]
+    assert any(learning) == (not (frozen or frozen_trunk))
+    assert not learning[0]  # of a stage that is frozen as a whole
+    assert all(norm.weight.requires_grad for norm in of_head)
+
+
+@pytest.mark.parametrize(("network", "told"), [("resnet38", "one stride, 8"), ("nonsense", "not a timm model")])
+def test_a_trunk_that_cannot_be_dilated_is_refused(network: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        on_trunk(16, network=network)
+
+
+@torch.inference_mode()
+def test_a_dilated_trunk_is_torchvisions_dilated_resnet(real: DeepLab) -> None:
+    """One and the same network at stride 8 from both libraries, with the same weights."""
+    model = on_trunk(8, network="resnet50").eval()
+    model.backbone.body.load_state_dict(real.backbone.state_dict())  # type: ignore[union-attr]
+    model.head.load_state_dict(real.head.state_dict())
+    images = torch.rand(1, 3, 48, 64)
+    torch.testing.assert_close(model(images).semantic, real(images).semantic)

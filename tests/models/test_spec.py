@@ -43,7 +43,12 @@ DEEPLAB = DeepLabSpec(
 )
 
 
-@pytest.mark.parametrize("spec", [CLASSIFIER, replace(CLASSIFIER, background=False), SEGMENTER, DEEPLAB])
+ON_TRUNK = replace(
+    DEEPLAB, backbone="trunk", frozen_norm=False, trunk=replace(TRUNK, head="identity", output_stride=16)
+)
+
+
+@pytest.mark.parametrize("spec", [CLASSIFIER, replace(CLASSIFIER, background=False), SEGMENTER, DEEPLAB, ON_TRUNK])
 def test_round_trip(spec: Spec) -> None:
     again = from_json(to_json(spec))
     assert again == spec
@@ -80,7 +85,11 @@ def without(text: str, key: str) -> str:
         without(to_json(SEGMENTER), "kind"),
         without(to_json(SEGMENTER), "scales"),
         without(to_json(DEEPLAB), "backbone"),
+        without(to_json(ON_TRUNK), "trunk"),
+        to_json(ON_TRUNK).replace('"backbone": "trunk"', '"backbone": "resnet50"'),
+        json.dumps(json.loads(to_json(DEEPLAB)) | {"trunk": 1}),
         json.dumps(json.loads(to_json(SEGMENTER)) | {"trunk": 1}),
+        json.dumps(json.loads(to_json(SEGMENTER)) | {"trunk": None}),
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
@@ -90,7 +99,7 @@ def test_anything_else_is_refused(text: str) -> None:
 
 def test_description_alone_rebuilds_the_model() -> None:
     with_tags = replace(SEGMENTER, tag_head=True)
-    for spec, build in ((CLASSIFIER, build_classifier), (with_tags, build_segmenter)):
+    for spec, build in ((CLASSIFIER, build_classifier), (with_tags, build_segmenter), (ON_TRUNK, build_deeplab)):
         torch.manual_seed(3)
         model = build(spec).eval()
         again = build(from_json(to_json(spec)))
@@ -119,7 +128,7 @@ def test_segmenter_takes_the_classifiers_trunk() -> None:
 
 def test_an_unknown_resnet_is_refused() -> None:
     text = to_json(DEEPLAB).replace("resnet50", "resnet18")
-    with pytest.raises(UserError, match="'resnet18' is not known: choose resnet50 or resnet101"):
+    with pytest.raises(UserError, match="'resnet18' is not known: choose resnet50, resnet101 or trunk"):
         build_deeplab(from_json(text))
 
 
@@ -152,3 +161,8 @@ def test_descriptions_from_before_there_were_identity_heads() -> None:
 def test_unknown_head() -> None:
     with pytest.raises(ValueError, match="not a model description"):
         from_json(to_json(replace(CLASSIFIER, trunk=replace(TRUNK, head="identity"))).replace("identity", "none"))
+
+
+def test_descriptions_of_resnets_are_those_from_before_deeplab_had_a_trunk() -> None:
+    fields = {"backbone", "classes", "frozen_norm", "kind", "mean", "std"}
+    assert set(json.loads(to_json(DEEPLAB))) == fields

@@ -9,8 +9,16 @@ from eps.data.artifacts import write_json, write_mask, write_scores
 from eps.data.layout import DatasetFolder
 from eps.data.truth import TruthFolder
 from eps.engine.instances import Instances, no_instances
-from eps.report_page.galleries import spread, training_cards, validation_cards
+from eps.report_page.galleries import CHIPS, Found, spread, stored_maps, training_cards, validation_cards
 from eps.report_page.parts import Parts
+from eps.report_page.ranking import Chosen
+
+A = Chosen("a", 62.5, ("best",))
+NOTHING = Found({}, {}, {})
+
+
+def no_maps(photo: str) -> None:
+    return None
 
 
 @pytest.fixture
@@ -38,7 +46,7 @@ def test_photos_without_tags_fill_up() -> None:
 
 
 def test_a_photo_alone_makes_a_card(folder: DatasetFolder) -> None:
-    [card] = training_cards(Parts(), folder, TruthFolder(folder.root), ["a"])
+    [card] = training_cards(Parts(), folder, TruthFolder(folder.root), [A], maps=no_maps, found=NOTHING)
     assert [picture.caption for picture in card.pictures] == ["photo"]
     assert (card.photo, [chip.text for chip in card.tags]) == ("a", ["cat"])
 
@@ -56,9 +64,43 @@ def test_a_card_has_all_that_there_is(folder: DatasetFolder, tmp_path: Path) -> 
         pseudo_masks=tmp_path / "run/pseudo_masks",
         crf_pseudo_masks=tmp_path / "run/crf/pseudo_masks",
     )
-    [card] = training_cards(parts, folder, TruthFolder(folder.root), ["a"])
+    [card] = training_cards(parts, folder, TruthFolder(folder.root), [A], maps=no_maps, found=NOTHING)
     assert [p.caption for p in card.pictures] == ["photo", "saliency", "CAM", "EPS", "EPS + CRF", "truth"]
     assert card.pictures[-1].alt == "truth, labels of a: dog"
+    assert (card.miou, card.ranks, card.classes) == (62.5, ("best",), ("cat",))
+
+
+def test_a_card_shows_the_maps_of_its_tags_and_what_segmenters_find(folder: DatasetFolder) -> None:
+    labels = np.full((30, 40), 2, dtype=np.uint8)
+    none = no_instances(size=(30, 40), device=torch.device("cpu"))
+    found = Found({"a": none}, {"a": labels}, {})
+    maps = np.zeros((2, 30, 40), dtype=np.float32)
+    [card] = training_cards(Parts(), folder, TruthFolder(folder.root), [A], maps=lambda photo: maps, found=found)
+    captions = [picture.caption for picture in card.pictures]
+    assert captions == ["photo", "map: cat", "segmenter: nothing", "semantic map"]
+    assert card.pictures[1].alt == "localization map of cat in a"
+    assert card.pictures[1].size == (256, 192)
+
+
+def test_maps_that_were_kept_are_read(tmp_path: Path) -> None:
+    maps = np.stack([np.full((30, 40), 0.5), np.zeros((30, 40))]).astype(np.float32)
+    write_scores(tmp_path / "scores" / "a.npz", maps)
+    np.testing.assert_allclose(stored_maps(tmp_path, "a"), maps, atol=0.01)
+    assert stored_maps(tmp_path, "b") is None
+    assert stored_maps(None, "a") is None
+
+
+def test_of_many_instances_some_are_named(folder: DatasetFolder) -> None:
+    count = CHIPS + 3
+    found = Instances(
+        boxes=torch.tensor([[0.0, 0, 20, 20]]).repeat(count, 1),
+        scores=torch.full((count,), 0.5),
+        classes=torch.zeros(count, dtype=torch.long),
+        masks=torch.zeros(count, 30, 40, dtype=torch.bool),
+        mask_scores=torch.full((count,), 0.5),
+    )
+    [card] = validation_cards(folder, TruthFolder(folder.root), [A], Found({"a": found}, {}, {}))
+    assert [chip.text for chip in card.pictures[1].chips] == ["cat 0.50"] * CHIPS + ["and 3 more"]
 
 
 def test_cam_is_drawn_at_its_best_threshold_where_its_maps_were_kept(folder: DatasetFolder, tmp_path: Path) -> None:
@@ -68,7 +110,7 @@ def test_cam_is_drawn_at_its_best_threshold_where_its_maps_were_kept(folder: Dat
     parts = Parts(cam_pseudo_masks=masks)
     for threshold, seen in ((0.4, "cat"), (0.6, "background alone")):
         write_json(tmp_path / "cam/evaluation/pseudo_masks.json", {"best_threshold": {"threshold": threshold}})
-        [card] = training_cards(parts, folder, TruthFolder(folder.root), ["a"])
+        [card] = training_cards(parts, folder, TruthFolder(folder.root), [A], maps=no_maps, found=NOTHING)
         assert card.pictures[-1].alt == f"CAM, labels of a: {seen}"
 
 
@@ -80,7 +122,7 @@ def test_found_instances_are_named_with_scores_but_not_the_weak_ones(folder: Dat
         masks=torch.zeros(2, 30, 40, dtype=torch.bool),
         mask_scores=torch.tensor([0.91, 0.1]),
     )
-    [card] = validation_cards(folder, TruthFolder(folder.root), ["a"], {"a": found}, {})
+    [card] = validation_cards(folder, TruthFolder(folder.root), [A], Found({"a": found}, {}, {}))
     photo, drawn = card.pictures
     assert (photo.caption, drawn.caption) == ("photo", "segmenter")
     assert [chip.text for chip in drawn.chips] == ["dog 0.91"]
@@ -93,7 +135,7 @@ def test_nothing_found_is_said_and_truth_is_counted(folder: DatasetFolder) -> No
     semantic[10:15, 10:15] = 2
     write_mask(folder.root / "SegmentationClass" / "a.png", semantic)
     none = no_instances(size=(30, 40), device=torch.device("cpu"))
-    [card] = validation_cards(folder, TruthFolder(folder.root), ["a"], {"a": none}, {})
+    [card] = validation_cards(folder, TruthFolder(folder.root), [A], Found({"a": none}, {}, {}))
     assert card.pictures[1].caption == "segmenter: nothing"
     assert card.pictures[1].alt == "instances that the segmenter finds in a: none"
     assert [chip.text for chip in card.pictures[2].chips] == ["cat (3)", "dog"]
@@ -104,8 +146,8 @@ def test_labels_of_deeplab_are_drawn_beside_instances_or_alone(folder: DatasetFo
     labels = np.zeros((30, 40), dtype=np.uint8)
     labels[:5] = 2
     truth = TruthFolder(folder.root)
-    [both] = validation_cards(folder, truth, ["a"], {"a": none}, {"a": labels})
+    [both] = validation_cards(folder, truth, [A], Found({"a": none}, {}, {"a": labels}))
     assert [picture.caption for picture in both.pictures] == ["photo", "segmenter: nothing", "DeepLab"]
     assert both.pictures[2].alt == "DeepLab, labels of a: dog"
-    [alone] = validation_cards(folder, truth, ["a"], {}, {"a": labels})
+    [alone] = validation_cards(folder, truth, [A], Found({}, {}, {"a": labels}))
     assert [picture.caption for picture in alone.pictures] == ["photo", "DeepLab"]

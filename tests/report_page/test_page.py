@@ -9,10 +9,11 @@ from eps.engine.agreement import THRESHOLDS
 from eps.report_page.charts import loss_chart
 from eps.report_page.combination import Combination
 from eps.report_page.galleries import Card
-from eps.report_page.page import Page, charts_of, render, shown
+from eps.report_page.page import Page, charts_of, filters, render
 from eps.report_page.parts import Parts
 from eps.report_page.pictures import class_chip, show
 from eps.report_page.rows import Splits, gather_rows
+from eps.report_page.tables import Table, shown
 
 SPLITS = Splits(train="train", val="val", also=())
 BARE = Page(
@@ -21,6 +22,7 @@ BARE = Page(
     splits=SPLITS,
     sizes={},
     rows=gather_rows(Parts(), SPLITS),
+    sweeps=[],
     charts=[],
     training=[],
     validation=[],
@@ -43,7 +45,7 @@ class Elements(HTMLParser):
 
 
 def full() -> Page:
-    card = Card("photo_1", (class_chip(0, "cat"),), [PICTURE])
+    card = Card("photo_1", (class_chip(0, "cat"),), [PICTURE], ("cat",), 50.0, ("best",))
     return dataclasses.replace(
         BARE,
         sizes={"train": 4, "val": 2},
@@ -85,14 +87,50 @@ def test_every_picture_has_words_for_those_who_do_not_see_it() -> None:
 def test_links_lead_to_sections_that_are_there() -> None:
     elements = Elements(render(full())).found
     targets = {attributes["id"] for tag, attributes in elements if tag == "section"}
-    links = {attributes["href"] for tag, attributes in elements if tag == "a"}
-    assert links == {f"#{target}" for target in targets}
+    links = {str(attributes["href"]) for tag, attributes in elements if tag == "a"}
+    assert {link for link in links if not link.startswith("data:")} == {f"#{target}" for target in targets}
+
+
+def test_every_table_can_be_taken_along() -> None:
+    sweep = Table("sweep_a", "Sweep", ["job", "score"], [["0: lr=1", 0.5]])
+    page = Elements(render(dataclasses.replace(full(), sweeps=[sweep])))
+    files = [attributes["download"] for tag, attributes in page.found if tag == "a" and "download" in attributes]
+    assert files == ["scores.csv", "scores.md", "sweep_a.csv", "sweep_a.md"]
+    assert len([tag for tag, _ in page.found if tag == "summary"]) == 4  # sweep, configuration, time, versions
+
+
+def cards() -> list[Card]:
+    return [
+        Card("a", (), [], ("cat", "dog"), 90.0, ("best",)),
+        Card("b", (), [], ("cat",), 40.0, ("median", "worst")),
+        Card("c", (), [], (), 10.0, ("worst",)),
+    ]
+
+
+def test_filters_offer_what_there_is_and_know_what_leaves_nothing() -> None:
+    found = filters(cards())
+    assert (found.classes, found.ranks) == (["cat", "dog"], ["best", "median", "worst"])
+    assert found.empty == [(1, "median"), (1, "worst")]
+    assert filters([Card("a", (), [])]) == ([], [], [])
+
+
+def test_cards_carry_what_filters_look_for() -> None:
+    page = render(dataclasses.replace(BARE, training=cards()))
+    classes = [attributes["class"] for tag, attributes in Elements(page).found if tag == "article"]
+    assert classes == ["card c0 c1 best", "card c0 median worst", "card worst"]
+    options = [attributes["value"] for tag, attributes in Elements(page).found if tag == "option"]
+    assert options == ["", "c0", "c1", "", "best", "median", "worst"]
+    assert '#pseudo-masks:has(option[value="c1"]:checked) .card:not(.c1) { display: none; }' in page
+    assert "picked by the mean IoU" in page
+    bare = render(dataclasses.replace(BARE, training=[Card("a", (), [])]))
+    assert "not picked by result" in bare
+    assert "<select" not in bare
 
 
 def test_made_rows_are_shown_with_a_dash_for_what_is_unknown(tmp_path: Path) -> None:
     parts = Parts(segmenter=tmp_path / "segmenter")
     page = render(dataclasses.replace(BARE, rows=gather_rows(parts, SPLITS)))
-    assert page.count('<th scope="row" class="name">') == 1
+    assert page.count('<th scope="row" class="name"><span class="swatch"') == 1
     assert "<td>\N{EN DASH}</td>" in page
     assert "oracle" not in page
 
@@ -121,6 +159,22 @@ def test_charts_follow_what_was_recorded(tmp_path: Path) -> None:
     parts = Parts(classifier=tmp_path / "classifier", pseudo_masks=tmp_path / "pseudo_masks")
     titles = [chart.title for chart in charts_of(parts, gather_rows(parts, SPLITS))]
     assert titles == ["Threshold without truth", "Classifier, EPS"]
+
+
+def test_looks_and_confusions_are_drawn_where_there_are_any(tmp_path: Path) -> None:
+    looks = [{"step": 1, "agreement": 0.2}, {"step": 4, "agreement": 0.6}]
+    segmenter = tmp_path / "segmenter"
+    write_json(segmenter / "manifest.json", {"history": [{"mask": 1.0}] * 4, "looks": looks})
+    scores = {"miou": 50.0, "per_class": {"background": 90.0, "cat": 10.0}, "confusion_matrix": [[9, 1, 0], [8, 1, 1]]}
+    write_json(tmp_path / "evaluation" / "segmenter.json", {"splits": {"val": scores}})
+    parts = Parts(segmenter=segmenter)
+    charts = {chart.title: chart for chart in charts_of(parts, gather_rows(parts, SPLITS), ["cat"])}
+    assert "segmenter from 0.20 to 0.60" in charts["Agreement while training"].alt
+    confusion = charts["What is taken for what: segmenter"]
+    assert "80% of cat is taken for background" in confusion.alt
+    assert confusion.table is not None
+    assert list(confusion.table.rows[1]) == ["cat", 0.8, 0.1, 0.1]
+    assert "What is taken for what: segmenter" not in [c.title for c in charts_of(parts, gather_rows(parts, SPLITS))]
 
 
 def test_numbers() -> None:

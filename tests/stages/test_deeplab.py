@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 import eps
-from eps import build, predict, report, train_seg
+from eps import build, export, predict, report, train_seg
 from eps.cli import call, compose
 from eps.data.artifacts import read_json, read_mask
 from eps.data.layout import DatasetFolder
@@ -106,7 +106,7 @@ def test_report_shows_it_beside_ours(
     assert rows["segmenter"]["miou_val"] == result.score
     assert "DeepLab" in capsys.readouterr().out
     page = (run / "report" / "index.html").read_text(encoding="utf-8")
-    assert page.count("<figcaption>DeepLab") == 4
+    assert page.count("<figcaption>DeepLab") == 12 + 4
     assert "DeepLab finds no instances: its labels are drawn" in page
 
 
@@ -172,3 +172,32 @@ def test_it_learns(finished: Path, dataset: Path, tmp_path: Path, monkeypatch: p
     call(train_seg.run, *deeplab(dataset, finished, tmp_path, *sizes, "segmenter.optim.lr=1e-3"))
     history = [terms["semantic"] for terms in read_json(tmp_path / "segmenter" / "manifest.json")["history"]]
     assert np.mean(history[-4:]) < 0.8 * np.mean(history[:3])
+
+
+def test_on_the_trunks_backbone(
+    finished: Path, dataset: Path, tmp_path: Path, contents: Callable[[Path], dict[str, str]]
+) -> None:
+    """The real network, through training, evaluation, prediction and export's refusal; and the same bytes again."""
+    on_trunk = ("segmenter.deeplab.backbone=trunk", "segmenter.deeplab.output_stride=16")
+    call(stage3.run, *deeplab(dataset, finished, tmp_path / "made", *on_trunk))
+    call(train_seg.run, *deeplab(dataset, finished, tmp_path / "again", *on_trunk, "runtime.cache_mb=0"))
+    again = contents(tmp_path / "again")
+    assert again == {name: held for name, held in contents(tmp_path / "made").items() if name in again}
+    place = tmp_path / "made" / "segmenter"
+    with safe_open(place / "model.safetensors", framework="pt") as file:
+        (spec,) = (from_json(text) for text in file.metadata().values())
+        assert any(key.startswith("backbone.body.") for key in file.keys())  # noqa: SIM118 - not a dict
+    assert isinstance(spec, DeepLabSpec)
+    assert spec.trunk is not None
+    assert (spec.trunk.backbone, spec.trunk.output_stride) == ("test_efficientnet", 16)
+    photo = dataset / "JPEGImages" / "val_00000.jpg"
+    _, labels = eps.load(place).predict_all(photo)
+    assert labels.shape == (64, 64)
+    predicted = call(predict.run, *deeplab(dataset, finished, tmp_path / "predicted", f"model={place}")).path
+    np.testing.assert_array_equal(read_mask(predicted / "val_00000.png"), labels)
+    with pytest.raises(UserError, match="is a DeepLab, which has no boxes or prototypes"):
+        call(export.run, *deeplab(dataset, finished, tmp_path / "exported", f"model={place}", "format=onnx"))
+    rows = json.loads((tmp_path / "made" / "report" / "summary.json").read_text())["rows"]
+    assert (
+        rows["deeplab"]["miou_val"] == read_json(tmp_path / "made/evaluation/segmenter.json")["splits"]["val"]["miou"]
+    )
