@@ -3,9 +3,13 @@
 Reads `segmenter/`, `classifier/` and `pseudo_masks/` of the run, whatever it has of these; for the review also the
 dataset (data=...). Serves a page on this machine until Ctrl-C. Marked photos are written to `exclude.txt` in the run,
 which `segmenter.exclude` reads. Needs the extra `app`. See docs/APP.md.
+
+    python -m eps.app run=runs/demo  what the run has
+    python -m eps.app run=runs/photos data=photos data.root=photos  of own photos: its masks can be reviewed
 """
 
 import math
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -156,7 +160,7 @@ def _review(cfg: Config, networks: Networks) -> tuple[Review | None, Marks | Non
     except UserError as error:
         remark(f"no review of pseudo-masks: {error}")
         return None, None, f"Pseudo-masks cannot be reviewed: {error}"
-    command = f"python -m eps.train_seg run_dir={cfg.run_dir} segmenter.exclude={marks.path}"
+    command = shlex.join(["python", "-m", "eps.train_seg", f"run_dir={cfg.run_dir}", f"segmenter.exclude={marks.path}"])
     return review, marks, f"Marked photos are left out by `{command}` and whatever else the run was set to."
 
 

@@ -5,10 +5,11 @@ The only file that runs hydra; what its errors mean stands in `mistakes`.
 
 import math
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import env_override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -74,7 +76,7 @@ def entrypoint(
     def main() -> None:
         with mistakes_refused():
             if {"-h", "--help"} & set(sys.argv[1:]):
-                print(usage(sys.modules[run.__module__], conf_dir()), flush=True)
+                print(usage(sys.modules[run.__module__], conf_dir(), sys.argv[1:], _values), flush=True)
                 return
             sys.argv[1:] = _arguments([flags.get(word, word) for word in sys.argv[1:]])
             _refuse_processes(many)
@@ -128,14 +130,35 @@ def variant(*overrides: str) -> Config:
         raise UserError(explain(error)) from error
 
 
+def _values(overrides: Sequence[str]) -> Mapping[Any, Any]:
+    tree = OmegaConf.to_container(_compose(tuple(overrides)), enum_to_str=True)
+    return tree if isinstance(tree, dict) else {}
+
+
 def _arguments(arguments: list[str]) -> list[str]:
     """Settings first, then flags: argparse takes settings on one side of the flags only."""
     settings = [a for a in arguments if a.startswith("~") or ("=" in a and not a.startswith("-"))]
-    ordered = settings + [a for a in arguments if a not in settings]
+    ordered = [_readable(a) for a in settings] + [a for a in arguments if a not in settings]
     _, unknown = get_args_parser().parse_known_args(ordered)
     if unknown:
         raise UserError(f"no option {unknown[0]}: settings are written key=value, without dashes; see --help")
     return ordered
+
+
+def _readable(setting: str) -> str:
+    """In quotes where hydra's grammar needs them: paths with = or parentheses, names with other letters than ASCII's.
+
+    What begins like a list or a text in quotes is left to hydra.
+    """
+    key, equals, value = setting.partition("=")
+    if not equals or value.startswith(tuple("'\"[{(")):
+        return setting
+    try:
+        OverridesParser.create().parse_override(setting)
+    except HydraException:
+        escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+        return f"{key}='{escaped}'"
+    return setting
 
 
 def _refuse_processes(many: bool) -> None:
@@ -146,10 +169,10 @@ def _refuse_processes(many: bool) -> None:
 
 
 def _compose(overrides: tuple[str, ...]) -> DictConfig:
-    if GlobalHydra.instance().is_initialized():
-        return hydra.compose("config", list(overrides))
-    with hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
-        return hydra.compose("config", list(overrides))
+    readable = [_readable(override) for override in overrides]
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
+        return hydra.compose("config", readable)
 
 
 def _checked(tree: DictConfig, job: _Job) -> Config:

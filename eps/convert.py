@@ -2,6 +2,9 @@
 
 Reads `source=DIR`, photos and annotations; writes `converted/` (or `convert.out`): JPEGImages/, instances.json for
 data=coco, image_labels.json and lists of splits for data=folder. See docs/CONVERT.md.
+
+    python -m eps.convert source=my_photos  labelme's json files in and below it
+    python -m eps.convert source=VOC2007 convert=voc_xml convert.masks=SegmentationObject
 """
 
 import math

@@ -2,6 +2,9 @@
 
 Reads what training would read, opens every photo once and runs a few steps of each network; writes nothing but what
 `prepare` would. One page: a line that begins with ! is a problem, and the exit code is then 2.
+
+    python -m eps.doctor  the machine
+    python -m eps.doctor data=photos data.root=photos experiment=photos  a dataset and what it will cost
 """
 
 import math

@@ -4,6 +4,10 @@ Reads `segmenter/`, or the checkpoint that `model` names; writes `export/<format
 mask-IoU net, what clients must know beside them (model.json, and in ONNX's metadata), manifest. See docs/EXPORT.md.
 With format=coco, yolo or voc it writes photos with the run's pseudo-masks, or with what the segmenter finds in `source`
 (export.labels=predictions), to be looked at, corrected and trained on. See docs/LABELS.md.
+
+    python -m eps.export format=onnx  for other programs
+    python -m eps.export format=coco data=photos data.root=photos  the run's pseudo-masks, for other tools
+    python -m eps.export format=onnx model=yolact_base_54_800000.pth  a released YOLACT
 """
 
 import math

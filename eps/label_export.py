@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from eps.data.annotations.writer import ANNOTATIONS, write_annotations, write_ph
 from eps.data.annotations.yolo import DATA, write_yolo
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.images import read_header
-from eps.data.manifest import SEGMENTER, Recorder
+from eps.data.manifest import SEGMENTER, Recorder, foreign_files
 from eps.data.mask_sources import PseudoMasks
 from eps.data.sources import Photos, is_footage
 from eps.engine.overlap import ahead
@@ -27,6 +28,9 @@ from eps.errors import UserError
 from eps.schema import Config, Result
 from eps.schema.output import ExportConfig, ExportedLabels, Outlines, OutputFormat
 
+CACHE = ".cache"
+"""Of files that Ultralytics writes beside labels and can make again."""
+_TRUTH = "segmenter.supervision=truth"
 LABEL_FORMATS = (OutputFormat.coco, OutputFormat.yolo, OutputFormat.voc)
 
 
@@ -53,6 +57,7 @@ def export_labels(cfg: Config) -> Result:
         fingerprint=fingerprint_of(cfg.export, cfg.format.value, *labels.inputs.values(), *labels.settings),
     )
     if recorder.finished() is None:
+        _spare_corrections(recorder.folder)
         with progress_bar("masks", total=labels.total) as advance:
             photos = []
             for photo in labels.made:
@@ -75,8 +80,17 @@ def export_labels(cfg: Config) -> Result:
         announce(recorder.folder, math.nan, fresh=True)
     else:
         announce(recorder.folder, math.nan, fresh=False)
-    remark(_USES[cfg.format].format(out=recorder.folder, path=recorder.folder.resolve()))
+    remark(_USES[cfg.format](recorder.folder))
     return Result(score=math.nan, path=recorder.folder)
+
+
+def _spare_corrections(folder: Path) -> None:
+    """Raises `UserError` where somebody has worked in the folder: a new export takes its place."""
+    theirs = [name for name in foreign_files(folder) if not name.endswith(CACHE)]
+    if theirs:
+        shown = ", ".join(theirs[:3]) + (", ..." if len(theirs) > 3 else "")
+        advice = "move it away, or export to another place, out_dir=..."
+        raise UserError(f"{folder} would be replaced, but has files that are new or changed: {shown}; {advice}")
 
 
 def _pseudo_masks(cfg: Config) -> _Labels:
@@ -187,8 +201,11 @@ _WRITERS: Mapping[OutputFormat, Callable[[Path, Sequence[AnnotatedPhoto], _Label
     OutputFormat.yolo: _write_yolo,
     OutputFormat.voc: _write_voc,
 }
-_USES: Mapping[OutputFormat, str] = {
-    OutputFormat.coco: "to train on it: segmenter.supervision=truth data=coco data.root={out} data.tags=" + ANNOTATIONS,
-    OutputFormat.yolo: f"for Ultralytics: data={{path}}/{DATA}",
-    OutputFormat.voc: "to train on it: data=folder data.root={out} segmenter.supervision=truth",
+_USES: Mapping[OutputFormat, Callable[[Path], str]] = {
+    OutputFormat.coco: lambda out: (
+        f"to train on it: {_TRUTH} data=coco {quote(f'data.root={out}')} data.tags={ANNOTATIONS}"
+    ),
+    OutputFormat.yolo: lambda out: f"for Ultralytics: {quote(f'data={out.resolve() / DATA}')}",
+    OutputFormat.voc: lambda out: f"to train on it: data=folder {quote(f'data.root={out}')} {_TRUTH}",
 }
+"""What to do with the folder, as words for a shell."""

@@ -2,6 +2,10 @@
 
 Reads `source` and the segmenter that `model` names, or the run's own; writes `predictions/<format>/`. With --benchmark
 (predict.benchmark=200) it writes how long a photo takes instead. See docs/PREDICT.md.
+
+    python -m eps.predict source=photo.jpg  or a folder, a video, a camera's number
+    python -m eps.predict source=split:val format=coco  a dataset's split, as results for COCO's server
+    python -m eps.predict source=photos --benchmark  how long a photo takes
 """
 
 import math

@@ -2,6 +2,9 @@
 
 Reads the dataset, in whatever form it comes; writes what it has found out to `data.index`: an index that other verbs
 read faster than the sources, and all faults, if there are any. What has not changed since is not checked again.
+
+    python -m eps.prepare data=photos data.root=photos  photos with a labels.csv
+    python -m eps.prepare data=voc12 data.root=VOC2012 classifier=cam  no saliency maps are asked for
 """
 
 from pathlib import Path

@@ -2,6 +2,8 @@
 
 Reads photos; writes SALImages/ in the dataset folder and `saliency/manifest.json` in the run's. Maps that are there
 already are kept, so that a stopped run goes on where it was; one line tells of those that had other settings.
+
+    python -m eps.saliency_maps data=photos data.root=photos saliency=u2net saliency.model=u2net.onnx
 """
 
 from collections.abc import Mapping, Sequence

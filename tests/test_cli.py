@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import run_job
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eps import cli
 from eps.errors import UserError
@@ -78,6 +81,27 @@ def test_run_gets_a_typed_config(command: Command) -> None:
     assert cfg.run_dir == cfg.out_dir == "runs/mine"
 
 
+def test_paths_are_taken_as_they_are(command: Command) -> None:
+    """Even where hydra's own grammar wants quotes."""
+    seen: list[Config] = []
+
+    def look(cfg: Config) -> Result:
+        seen.append(cfg)
+        return double_seed(cfg)
+
+    path = "fotos/${name} ünï 日本, a=b (2024), it's"
+    assert command(look, f"source={path}", "name=mine") == 0
+    assert seen[0].source == cli.compose(f"source={path}", "name=mine").source == path.replace("${name}", "mine")
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])), st.sampled_from(["ü", "a=b", "~'"]))
+def test_any_path_is_a_value(text: str, odd: str) -> None:
+    """Read as it stands: quotes and backslashes, too."""
+    path = f"{odd}{text}{odd}"
+    override = OverridesParser.create().parse_override(cli._readable(f"source={path}"))
+    assert (override.key_or_group, override.value()) == ("source", path)
+
+
 def test_crf_is_a_choice_by_its_name() -> None:
     for backend in CRFBackend:
         assert cli.compose("pseudo_masks=crf", f"pseudo_masks.crf={backend}").pseudo_masks.crf is backend
@@ -135,6 +159,8 @@ def test_single_run_leaves_only_what_the_verb_writes(command: Command) -> None:
         (["segmenter.scales=[[24],[48],[96]]"], ["segmenter.scales[0]", "24.0"]),
         (["pseudo_masks.threshold=1.5"], ["pseudo_masks.threshold=1.5", "between 0 and 1"]),
         (["classifer"], ["'classifer'", "key=value"]),
+        (["data.classes=[a,b"], ["'data.classes=[a,b'", "lists key=[a,b]"]),
+        (["classifier.steps=3,seed=4"], ["classifier.steps", "'3,seed=4'", "Integer"]),
     ],
 )
 def test_config_mistake_is_one_line_that_names_it(overrides: list[str], words: list[str]) -> None:
@@ -265,6 +291,22 @@ def test_help_names_purpose_choices_and_outputs(command: Command, capfd: pytest.
     assert "runs/<name>/" in out
     assert "hydra" not in out.lower()
     assert max(len(line) for line in out.splitlines()) <= 120
+    assert "'eps-seg[optuna]'" in out  # not cut in two
+
+
+def test_help_of_settings(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
+    """By their group, a part of one or their name, with the values that the other words leave them."""
+    assert command(double_seed, "--help", "classifier.optim", "data.root", "data=folder", "classifier.optim.lr=2") == 0
+    out = capfd.readouterr().out
+    assert out.startswith("classifier.optim.kind=adamw  (sgd, adamw)\n    The optimizer.\n")
+    assert "classifier.optim.lr=2.0  (number)" in out
+    assert "data.root=has to be given  (text)\n    The dataset's folder." in out
+    assert "classifier.tau" not in out
+    assert max(map(len, out.splitlines())) <= 118
+    assert command(double_seed, "--help", "clasifier") == 2
+    assert capfd.readouterr().err.startswith(
+        "error: --help clasifier: no such settings; one of data, saliency, trunk, "
+    )
 
 
 def test_cfg_job_prints_the_config(command: Command, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The command `eps`, and that it knows every verb and stage."""
 
+import ast
 import re
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ import pytest
 
 import eps
 from eps.__main__ import commands, main
+from eps.cli import conf_dir
+from eps.settings import leaves, read_schema
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,8 +65,25 @@ def test_help_of_a_verb_names_the_command(command: Command) -> None:
     code, out, _ = command("prepare", "--help")
     assert code == 0
     assert out.startswith("eps prepare [key=value ...]")
-    assert "  eps prepare name=mine seed=1 " in out
+    assert "  eps prepare data=photos data.root=photos " in out
+    assert "  eps prepare --help segmenter " in out
     assert "python -m" not in out
+    assert "  eps train_cls name=mine seed=1  a run of its own" in command("train_cls", "--help")[1]
+    assert "  eps predict --help predict " in command("predict", "--help")[1]
+
+
+def test_examples_are_of_settings_that_there_are() -> None:
+    known = {name for name, _ in leaves(read_schema(), "Config")}
+    told = {name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for name, path in commands().items()}
+    examples = {
+        name: re.findall(r"^    (.*?)(?:  .*)?$", text or "", flags=re.MULTILINE) for name, text in told.items()
+    }
+    assert sum(map(len, examples.values())) > 15
+    for name, lines in examples.items():
+        for line in lines:
+            assert line.startswith(f"python -m eps.{name}")
+            for key, _, value in (word.partition("=") for word in line.split()[3:] if "=" in word):
+                assert key in known or (conf_dir() / key / f"{value}.yaml").is_file(), line
 
 
 def test_a_verb_gets_its_settings(command: Command) -> None:

@@ -60,7 +60,7 @@ def every() -> dict[str, Key]:
 
 def test_meanings_types_and_choices(small: Schema) -> None:
     values = {"name": "a", "group": {"size": [[1.0]], "colour": "red", "more": 3}}
-    with pytest.raises(IncompleteReference, match="the type None has no word"):
+    with pytest.raises(LookupError, match="the type None has no word"):
         keys(small, values)
     fewer = Schema(
         fields={name: tuple(f for f in own if f.name != "more") for name, own in small.fields.items()},

@@ -96,6 +96,18 @@ def test_training_goes_on_from_a_corrected_json(run: Path, dataset: Path, tmp_pa
     assert first["inputs"]["classifier/model.safetensors"] == second["inputs"]["classifier/model.safetensors"]
 
 
+@pytest.mark.parametrize("name", ["corrected.json", "instances.json"])
+def test_corrections_are_not_written_over(run: Path, dataset: Path, tmp_path: Path, name: str) -> None:
+    """Neither with other settings nor, where the file was changed in its place, with the same."""
+    out = exported(run, dataset, "format=coco", f"out_dir={tmp_path}")
+    (out / "labels.cache").touch()
+    assert exported(run, dataset, "format=coco", f"out_dir={tmp_path}", "export.val_share=0") == out
+    (out / name).write_text('{"mine": true}')
+    with pytest.raises(UserError, match=rf"export/coco would be replaced, but has files that are .*: {name}; move it"):
+        exported(run, dataset, "format=coco", f"out_dir={tmp_path}")
+    assert read_json(out / name) == {"mine": True}
+
+
 def test_polygons_are_near_the_masks(run: Path, dataset: Path) -> None:
     out = exported(run, dataset, "format=coco", "export.outlines=polygons")
     content = read_json(out / "instances.json")
