@@ -1,6 +1,7 @@
 # `make` alone lists the targets. Settings go in ARGS: make stage1 ARGS="name=mine classifier=cam"
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 ARGS ?=
 
 READY := $(VENV)/.installed
@@ -17,9 +18,9 @@ help: ## this list
 
 install: $(READY) ## the environment, in .venv
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(VENV)/bin/pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,dev]'
 	touch $@
 
 demo: $(READY) ## everything on the embedded benchmark: data, three stages, the baseline, a report
