@@ -76,12 +76,12 @@ def test_optuna_searches_and_goes_on(tmp_path: Path) -> None:
     assert run_verb(tmp_path, *arguments, "hydra.sweeper.n_trials=3") == 2  # seed 2 fails
     first = sweep(tmp_path)["jobs"]
     assert {job["error"] for job in first} == {None, "two is too much"}
-    assert run_verb(tmp_path, *arguments, "hydra.sweeper.n_trials=30") == 2
+    assert run_verb(tmp_path, *arguments, "hydra.sweeper.n_trials=18") == 2
     jobs = sweep(tmp_path)["jobs"]
     assert [job["overrides"][:2] for job in jobs[:3]] == [job["overrides"][:2] for job in first]  # in the same folders
-    assert len(jobs) == 30
-    late = [job["error"] for job in jobs[15:]]
-    assert late.count(None) > 10  # what fails is the worst, and so avoided
+    assert len(jobs) == 18
+    late = [job["error"] for job in jobs[10:]]
+    assert late.count(None) > 5  # what fails is the worst, and so avoided
     assert abs(math.log10(_rate(jobs[sweep(tmp_path)["best"]])) + 2) < 0.5
 
 

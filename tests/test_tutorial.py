@@ -37,9 +37,9 @@ def smaller(commands: str) -> str:
 
 
 def shape(line: str) -> str:
-    """The first words of a line, numbers and their units as #."""
+    """The first words of a line, numbers, their units and the dash of one that is not known as #."""
     words = re.sub(r"─+", "", re.sub(r"\d[\d.]*(x\d+)?", "#", line)).split()
-    return " ".join(words[:3])
+    return " ".join("#" if word in ("-", "\N{EN DASH}") else word for word in words[:3])
 
 
 def test_something_is_made_smaller() -> None:
@@ -55,6 +55,7 @@ def test_every_stage_is_shown_with_its_output() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.documents
 def test_commands_run_and_print_what_is_shown(tmp_path: Path) -> None:
     if not shutil.which("bash"):
         pytest.skip("its commands are for a POSIX shell")

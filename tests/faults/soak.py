@@ -81,7 +81,7 @@ def _is_result(path: Path) -> bool:
 
 def _digest(path: Path) -> str:
     content = path.read_bytes()
-    if path.name == "manifest.json" or path.parent.name == "evaluation":
+    if path.name == "manifest.json" or (path.parent.name == "evaluation" and path.suffix == ".json"):
         content = json.dumps(_without(json.loads(content), UNSTABLE), sort_keys=True).encode()
     return sha256(content).hexdigest()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from eps import train_cls, train_seg
+from eps import segmenter_tasks, train_cls, train_seg
 from eps.cli import call
 
 pytestmark = pytest.mark.slow
@@ -76,8 +76,11 @@ def interrupting(criterion: Callable[..., Any], *, at: int, after: bool) -> Call
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
-    ("verb", "artifact", "criterion", "at"),
-    [(train_cls, "classifier", "_criterion", 2), (train_seg, "segmenter", "instance_losses", 1)],
+    ("verb", "artifact", "home", "criterion", "at"),
+    [
+        (train_cls, "classifier", train_cls, "_criterion", 2),
+        (train_seg, "segmenter", segmenter_tasks, "instance_losses", 1),
+    ],
 )
 def test_interrupted_training_goes_on_to_the_same_weights(
     finished: Path,
@@ -87,6 +90,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
     verb: ModuleType,
     artifact: str,
+    home: ModuleType,
     criterion: str,
     at: int,
     after: bool,
@@ -96,19 +100,19 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     arguments = ("experiment=tiny", f"data.root={dataset}", f"run_dir={run}", "runtime.checkpoint_every=100")
     state = run / f"{artifact}.resume.pt"
     with monkeypatch.context() as patch:
-        patch.setattr(verb, criterion, interrupting(getattr(verb, criterion), at=at, after=after))
+        patch.setattr(home, criterion, interrupting(getattr(home, criterion), at=at, after=after))
         with pytest.raises(KeyboardInterrupt):
             call(verb.run, *arguments)
     assert not (run / artifact).exists()
     assert torch.load(state, weights_only=True)["step"] == at + after
     steps: list[int] = []
-    original = getattr(verb, criterion)
+    original = getattr(home, criterion)
 
     def counting(*given: Any, **settings: Any) -> Any:
         steps.append(given[-1])
         return original(*given, **settings)
 
-    monkeypatch.setattr(verb, criterion, counting)
+    monkeypatch.setattr(home, criterion, counting)
     call(verb.run, *arguments)
     assert steps == list(range(at + after, 4 if artifact == "classifier" else 2))
     assert of(artifact, contents(run)) == of(artifact, contents(finished))
@@ -140,7 +144,8 @@ def test_dropout_goes_on_where_it_was_interrupted(
     arguments = (*common, "runtime.checkpoint_every=100")
     call(train_seg.run, *arguments, f"out_dir={tmp_path / 'whole'}")
     with monkeypatch.context() as patch:
-        patch.setattr(train_seg, "semantic_losses", interrupting(train_seg.semantic_losses, at=1, after=False))
+        halting = interrupting(segmenter_tasks.semantic_losses, at=1, after=False)
+        patch.setattr(segmenter_tasks, "semantic_losses", halting)
         with pytest.raises(KeyboardInterrupt):
             call(train_seg.run, *arguments, f"out_dir={tmp_path / 'halves'}")
     call(train_seg.run, *arguments, f"out_dir={tmp_path / 'halves'}")

@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torch import nn
 
-from eps import evaluate, predict, prepare, train_seg
+from eps import evaluate, predict, prepare, segmenter_tasks, train_seg
 from eps.cli import call
 from eps.data.artifacts import read_json
 from eps.data.datasets import InstanceDataset
@@ -34,7 +34,7 @@ OVERFIT = (
     f"segmenter.augment.long_side=[{SIDE},{SIDE}]",
     "segmenter.augment.flip=0",
     "segmenter.augment.jitter=[0,0,0,0]",
-    "segmenter.steps=360",
+    "segmenter.steps=240",
     "segmenter.batch=8",
     "segmenter.optim.lr=4e-3",
     "segmenter.optim.warmup=20",
@@ -58,13 +58,13 @@ def test_yolacts_augmentation_is_repeatable(dataset: Path, tmp_path: Path) -> No
 def test_thin_true_objects_are_learnt_from(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of pseudo-instances a crop must leave some pixels, of true ones the sides of the box alone decide."""
     dropped: list[int] = []
-    make = train_seg.InstanceDataset
+    make = segmenter_tasks.InstanceDataset
 
     def made(**options: Any) -> InstanceDataset:
         dropped.append(options["min_area"])
         return make(**options)
 
-    monkeypatch.setattr(train_seg, "InstanceDataset", made)
+    monkeypatch.setattr(segmenter_tasks, "InstanceDataset", made)
     call(train_seg.run, *TRUTH, f"data.root={dataset}", f"run_dir={tmp_path}", "segmenter.steps=1")
     assert dropped == [1]
 
@@ -84,7 +84,7 @@ def test_photos_whose_loss_is_not_finite_are_told(
         losses = instance_losses(model, batch, step, **options)
         return losses._replace(total=losses.total * float("nan")) if step else losses
 
-    monkeypatch.setattr(train_seg, "instance_losses", bad)
+    monkeypatch.setattr(segmenter_tasks, "instance_losses", bad)
     settings = (*TRUTH, f"data.root={dataset}", f"run_dir={tmp_path}", "segmenter.batch=2")
     with pytest.raises(
         UserError, match=r"not finite at step (\d) \(photos .*\), and 1 steps before were skipped"
@@ -100,7 +100,7 @@ def test_photos_whose_loss_is_not_finite_are_told(
 
 @pytest.mark.slow
 def test_true_labelled_scenes_are_learnt_by_heart(tmp_path: Path) -> None:
-    """24 scenes, 360 steps of the smallest network from random weights: 40 s of one core."""
+    """24 scenes, 240 steps of the smallest network from random weights: half a minute of one core."""
     places = (f"data.root={tmp_path / 'railroad'}", f"run_dir={tmp_path / 'run'}")
     call(train_seg.run, *OVERFIT, *places)
     result = call(evaluate.run, *OVERFIT, *places, "evaluate=segmenter", "evaluate.splits=[train]")
