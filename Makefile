@@ -11,10 +11,10 @@ RUN := $(VENV)/bin/python
 TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --max-worker-restart=0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stage1 stage2 stage3 test test-docs test-fast faults lint types layers docs dist clean
+.PHONY: help install demo stage1 stage2 stage3 test test-release test-fast faults lint types layers docs dist clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## the environment, in .venv
 
@@ -36,10 +36,10 @@ stage3: $(READY) ## pseudo-masks -> segmenter
 	$(RUN) -m stages.stage3 $(ARGS)
 
 test: lint types layers ## lint, types, import layers and the tests
-	$(TEST) -m "not documents" $(ARGS)
+	$(TEST) -m "not release" $(ARGS)
 
-test-docs: $(READY) ## the tutorial, the notebook and the site, run as they stand
-	$(TEST) -m documents $(ARGS)
+test-release: $(READY) ## tutorial, notebook, site and wheel as they stand, sweeps on other engines
+	$(TEST) -m release $(ARGS)
 
 test-fast: lint ## lint and the fast tests
 	$(TEST) -m "not slow" $(ARGS)

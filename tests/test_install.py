@@ -16,7 +16,7 @@ TINY = ("experiment=tiny", "data.root=scenes")
 
 Installed = Callable[..., str]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.release]
 
 
 def run(*words: str | Path, cwd: Path) -> str:

@@ -55,6 +55,7 @@ def sweep(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_in_other_processes(tmp_path: Path, launcher: str) -> None:
     """One that fails takes no other with it."""
@@ -69,6 +70,7 @@ def test_jobs_in_other_processes(tmp_path: Path, launcher: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_optuna_searches_and_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     space = ("classifier.optim.lr=tag(log,interval(1e-4,1.0))", "seed=choice(1,2)")

@@ -55,7 +55,7 @@ def test_every_stage_is_shown_with_its_output() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.documents
+@pytest.mark.release
 def test_commands_run_and_print_what_is_shown(tmp_path: Path) -> None:
     if not shutil.which("bash"):
         pytest.skip("its commands are for a POSIX shell")

@@ -42,7 +42,7 @@ def test_it_is_kept_without_outputs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.documents
+@pytest.mark.release
 def test_it_runs(tmp_path: Path) -> None:
     """In a process of its own, as jupyter would; pictures and scores come out."""
     notebook = read(NOTEBOOK)

@@ -87,7 +87,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.documents
+@pytest.mark.release
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > len(navigation())
@@ -106,7 +106,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.documents
+@pytest.mark.release
 def test_what_is_made_is_there(site: Path) -> None:
     texts = {
         name: (site / name).read_text(encoding="utf-8") for name in ("index.html", "configuration.html", "API.html")
