@@ -21,7 +21,7 @@ from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, write_json
 from eps.data.atomic import replaced_folder
 from eps.data.layout import DatasetFolder
-from eps.engine.checkpoint import load_classifier
+from eps.engine.checkpoint import load_classifier, read_spec
 from eps.engine.inference import localize
 from eps.engine.instances import Instances
 from eps.engine.predictor import Predictor
@@ -78,6 +78,7 @@ def _page(
     sweeps: Sequence[Table],
     seconds: dict[str, float],
 ) -> Page:
+    _check_classes(parts, folder)
     sizes = {split: len(folder.ids(split)) for split in splits.all if folder.has_split(split)}
     truth = build_data.truth(cfg.data)
     segmenter, deeplab = parts.segmenter or parts.truth_segmenter, parts.deeplab or parts.truth_deeplab
@@ -107,6 +108,18 @@ def _page(
         seconds=seconds,
         config=yaml.safe_dump(as_plain(cfg), sort_keys=False),
     )
+
+
+def _check_classes(parts: Parts, folder: DatasetFolder) -> None:
+    """Raises `UserError` where pseudo-masks and maps, which know classes by number, would be given other names."""
+    path = None if parts.classifier is None else parts.classifier / "model.safetensors"
+    if path is None or not path.is_file():
+        return
+    learnt = read_spec(path).classes
+    if learnt != folder.classes:
+        raise UserError(
+            f"{path} knows the classes {list(learnt)}, {folder.root} has {list(folder.classes)}: same data=?"
+        )
 
 
 def _chosen(folder: DatasetFolder, artifact: Path | None, split: str) -> list[Chosen]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eps.data.artifacts import read_json, write_json
+from eps.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,15 @@ def finite(score: float) -> float | None:
 
 
 def read_records(sweep: Path) -> list[JobRecord]:
-    """The records of all jobs below a sweep's folder, by number."""
-    records = [JobRecord(**read_json(path)) for path in sweep.glob("*/result.json")]
-    return sorted(records, key=lambda record: record.job)
+    """The records of all jobs below a sweep's folder, by number. Raises `UserError` for a file that is no record."""
+    return sorted(map(_read_record, sweep.glob("*/result.json")), key=lambda record: record.job)
+
+
+def _read_record(path: Path) -> JobRecord:
+    try:
+        return JobRecord(**read_json(path))
+    except TypeError as error:
+        raise UserError(f"{path} is not the record of a sweep's job: remove it") from error
 
 
 def best_of(records: Sequence[JobRecord]) -> JobRecord | None:

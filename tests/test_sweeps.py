@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from eps import cli
 from eps.errors import UserError
+from eps.sweep_report import read_records
 
 VERB = '''
 """Higher the nearer the rate is to 0.01; not at all for seed 2. Counts how often it has been asked."""
@@ -126,3 +127,10 @@ def test_slurm_is_asked_for_what_a_job_needs() -> None:
     assert launcher._target_.endswith("SlurmLauncher")
     assert (launcher.gpus_per_node, launcher.max_num_timeout) == (1, 3)
     assert launcher.submitit_folder.startswith("runs/default/sweeps/")
+
+
+def test_a_file_that_is_no_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "result.json").write_text('{"job": 0}')
+    with pytest.raises(UserError, match=r"0/result.json is not the record of a sweep's job: remove it"):
+        read_records(tmp_path)

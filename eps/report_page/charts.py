@@ -31,6 +31,7 @@ _INK = "#123456"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
+    "text.parse_math": False,  # a class may be called $5
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -42,3 +42,9 @@ def test_confusion_has_a_column_for_what_was_left_open_only_where_something_was(
     closed = confusion_chart("EPS", "eps", matrix, names, split="train").table
     assert closed is not None
     assert list(closed.columns)[1:] == names
+
+
+def test_a_dollar_in_a_class_is_no_formula() -> None:
+    names = ["$\\foo$", "$5 & $6"]
+    chart = cooccurrence_chart({"a": tuple(names)}, names, split="train")
+    assert "$5 &amp; $6" in chart.svg

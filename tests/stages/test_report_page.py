@@ -12,6 +12,7 @@ import pytest
 
 from eps import report
 from eps.cli import call
+from eps.errors import UserError
 from eps.sweep_report import JobRecord
 
 CHROMIUM = next(
@@ -134,3 +135,10 @@ def test_a_table_is_taken_along(opened: Opened, tmp_path: Path) -> None:
     rows = list(csv.reader((tmp_path / "scores.csv").read_text().splitlines()))
     assert rows[0][0] == "method"
     assert [row[0] for row in rows[1:]] == ["EPS", "segmenter"]
+
+
+def test_other_classes_than_those_learnt_are_refused(dataset: Path, own_run: Path) -> None:
+    """Masks know classes by number: they would be given other names."""
+    settings = ["experiment=tiny", f"data.root={dataset}", f"run_dir={own_run}", "data.classes=[boat,train]"]
+    with pytest.raises(UserError, match=r"classifier/model.safetensors knows the classes \['train', 'boat'"):
+        call(report.run, *settings)
