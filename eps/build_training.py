@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from eps.data.layout import DatasetFolder
 from eps.data.manifest import Recorder
-from eps.data.sampling import Division, Draw, TrainingDraws
+from eps.data.sampling import Division, Draw, TrainingDraws, by_hash
 from eps.engine import optim, ranks
 from eps.engine.checkpoint import ResumeFile
 from eps.engine.descent import Losses
 from eps.engine.loop import Batch, History, train
 from eps.engine.tracking import Kind, Log, open_log
-from eps.engine.watch import Look, Watch, spread_over
+from eps.engine.watch import PHOTOS_TO_LOOK_AT, PICTURES, Look, Watch, spread_over
 from eps.errors import UserError
 from eps.memory_demand import demand_for_training
 from eps.schema import Config
@@ -135,6 +136,17 @@ def fit(
         watch=watch,
     )
     return Trained(history, watch.scores)
+
+
+def looked_at(ids: Sequence[str]) -> list[str]:
+    """The photos that a look takes the score of, of those that the score in the end is taken of."""
+    return by_hash(ids, most=PHOTOS_TO_LOOK_AT)
+
+
+def pictured(cfg: Config, folder: DatasetFolder) -> list[str]:
+    """The photos that a look takes pictures of: some that are not learnt from, where there are such."""
+    split = cfg.data.val if folder.has_split(cfg.data.val) else cfg.data.train
+    return by_hash(folder.ids(split), most=PICTURES)
 
 
 def tracker_log(cfg: Config, name: str, done: int) -> Log | None:

@@ -24,7 +24,7 @@ from eps.data.sources import Photos, is_footage
 from eps.engine.overlap import ahead
 from eps.engine.predicted import found_in, remark_skipped, unreadable
 from eps.engine.progress import announce, progress_bar, remark
-from eps.errors import UserError
+from eps.errors import UserError, some
 from eps.schema import Config, Result
 from eps.schema.output import ExportConfig, ExportedLabels, Outlines, OutputFormat
 
@@ -88,9 +88,10 @@ def _spare_corrections(folder: Path) -> None:
     """Raises `UserError` where somebody has worked in the folder: a new export takes its place."""
     theirs = [name for name in foreign_files(folder) if not name.endswith(CACHE)]
     if theirs:
-        shown = ", ".join(theirs[:3]) + (", ..." if len(theirs) > 3 else "")
         advice = "move it away, or export to another place, out_dir=..."
-        raise UserError(f"{folder} would be replaced, but has files that are new or changed: {shown}; {advice}")
+        raise UserError(
+            f"{folder} would be replaced, but has files that are new or changed: {some(theirs, most=3)}; {advice}"
+        )
 
 
 def _pseudo_masks(cfg: Config) -> _Labels:

@@ -21,7 +21,7 @@ from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, write_json
 from eps.data.atomic import replaced_folder
 from eps.data.layout import DatasetFolder
-from eps.engine.checkpoint import load_classifier, read_spec
+from eps.engine.checkpoint import load_classifier_for
 from eps.engine.inference import localize
 from eps.engine.instances import Instances
 from eps.engine.predictor import Predictor
@@ -78,7 +78,7 @@ def _page(
     sweeps: Sequence[Table],
     seconds: dict[str, float],
 ) -> Page:
-    _check_classes(parts, folder)
+    maps = _maps(parts, folder)  # first: it refuses other classes than those learnt
     sizes = {split: len(folder.ids(split)) for split in splits.all if folder.has_split(split)}
     truth = build_data.truth(cfg.data)
     segmenter, deeplab = parts.segmenter or parts.truth_segmenter, parts.deeplab or parts.truth_deeplab
@@ -99,27 +99,13 @@ def _page(
         rows=rows,
         sweeps=sweeps,
         charts=[*together, *charts_of(parts, rows, folder.classes)],
-        training=training_cards(
-            parts, folder, truth, training, maps=_maps(parts, folder), found=_found(folder, training, *from_tags)
-        ),
+        training=training_cards(parts, folder, truth, training, maps=maps, found=_found(folder, training, *from_tags)),
         validation=validation_cards(folder, truth, validation, found),
         combination=_combination(predictors[0], folder, best),
         combination_photo=best,
         seconds=seconds,
         config=yaml.safe_dump(as_plain(cfg), sort_keys=False),
     )
-
-
-def _check_classes(parts: Parts, folder: DatasetFolder) -> None:
-    """Raises `UserError` where pseudo-masks and maps, which know classes by number, would be given other names."""
-    path = None if parts.classifier is None else parts.classifier / "model.safetensors"
-    if path is None or not path.is_file():
-        return
-    learnt = read_spec(path).classes
-    if learnt != folder.classes:
-        raise UserError(
-            f"{path} knows the classes {list(learnt)}, {folder.root} has {list(folder.classes)}: same data=?"
-        )
 
 
 def _chosen(folder: DatasetFolder, artifact: Path | None, split: str) -> list[Chosen]:
@@ -153,9 +139,12 @@ def _found(
 
 
 def _maps(parts: Parts, folder: DatasetFolder) -> Maps:
-    """The maps that stage 2 has kept, or else those of one scale that the classifier gives now."""
+    """The maps that stage 2 has kept, or else those of one scale that the classifier gives now.
+
+    Raises `UserError` where pseudo-masks and maps, which know classes by number, would be given other names.
+    """
     path = None if parts.classifier is None else parts.classifier / "model.safetensors"
-    model = load_classifier(path)[0] if path is not None and path.is_file() else None
+    model = load_classifier_for(path, folder.classes) if path is not None and path.is_file() else None
     kept = parts.pseudo_masks or parts.crf_pseudo_masks
 
     def maps(photo: str) -> np.ndarray | None:

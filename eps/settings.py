@@ -3,7 +3,7 @@
 import ast
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,16 @@ def comment(content: str) -> str:
     """The first comment of a file, over as many lines as it goes."""
     found = re.search(r"^# (?!@package)(.*(?:\n# .*)*)", content, flags=re.MULTILINE)
     return re.sub(r"\n# ", " ", re.sub(r"\.?\n# (?=[A-Z])", ". ", found[1])) if found else ""
+
+
+def common_to(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The overrides that all of several jobs have, in the first one's order; of one job alone none."""
+    return [override for override in jobs[0] if all(override in job for job in jobs)] if len(jobs) > 1 else []
+
+
+def besides(overrides: Sequence[str], common: Sequence[str]) -> str:
+    """What a job was set to in words of a command line, less what it has in common with others."""
+    return " ".join(override for override in overrides if override not in common)
 
 
 def explained(place: str, values: Mapping[str, Any]) -> str:

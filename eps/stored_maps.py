@@ -54,10 +54,11 @@ def score_files(
 ) -> dict[str, Path]:
     """Where each photo's localization maps lie: another place for another photo, tag, classifier or scale."""
     made: dict[str, Path] = {}
-    frequency = str(_tag_frequency(folder, cfg).tolist()) if cfg.pseudo_masks.logit_adjustment else ""
+    frequency = _tag_frequency(cfg, folder)
+    adjusted = [] if frequency is None else [str(frequency.tolist())]
     for photo in ids:
         source = folder.fingerprint([photo], with_saliency=cfg.pseudo_masks.saliency is not SaliencyUse.none)
-        key = fingerprint_of(*how_mapped(cfg), classifier, source, *filter(None, [frequency]))
+        key = fingerprint_of(*how_mapped(cfg), classifier, source, *adjusted)
         made[photo] = unfinished.file("scores", photo, key=key, suffix=".npz")
     return made
 
@@ -68,14 +69,14 @@ def write_missing_scores(cfg: Config, model: Classifier, folder: DatasetFolder, 
     Raises `UserError` where they are estimated to need more memory than there is.
     """
     node = cfg.pseudo_masks
-    frequency = _tag_frequency(folder, cfg)
+    frequency = _tag_frequency(cfg, folder)
     missing = [photo for photo, path in files.items() if not path.is_file()]
     device = build.accelerator(cfg).device
     demand_for_maps(cfg, model, [folder.photo_path(photo) for photo in missing], device)
     with progress_bar("localization maps", total=len(files), done=len(files) - len(missing)) as advance:
         # of large photos the maps of one are large: no more than one waits
         for photo, scores in ahead(_localized(cfg, model, folder, missing, device), depth=1):
-            if node.logit_adjustment:
+            if frequency is not None:
                 scores = adjust_shares(scores, frequency, strength=node.logit_adjustment)
             if node.saliency is SaliencyUse.trusted:
                 saliency = read_saliency(folder, photo, size=(scores.shape[1], scores.shape[2]))
@@ -84,8 +85,10 @@ def write_missing_scores(cfg: Config, model: Classifier, folder: DatasetFolder, 
             advance(None)
 
 
-def _tag_frequency(folder: DatasetFolder, cfg: Config) -> Tensor:
-    """The share of the training photos that carry each tag."""
+def _tag_frequency(cfg: Config, folder: DatasetFolder) -> Tensor | None:
+    """The share of the training photos that carry each tag; None where nobody asks for it."""
+    if not cfg.pseudo_masks.logit_adjustment:
+        return None
     return torch.stack([torch.from_numpy(folder.tags(photo)).float() for photo in folder.ids(cfg.data.train)]).mean(0)
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from eps.data.artifacts import read_json, write_json
 from eps.errors import UserError
+from eps.settings import besides, common_to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +60,10 @@ def report(sweep: Path, records: Sequence[JobRecord], console: Console) -> None:
 
 
 def _table(records: Sequence[JobRecord], best: JobRecord | None) -> Table:
-    common = set(records[0].overrides).intersection(*(r.overrides for r in records)) if len(records) > 1 else set()
-    table = Table("job", "overrides", "score", "", title=" ".join(o for o in records[0].overrides if o in common))
+    common = common_to([record.overrides for record in records])
+    table = Table("job", "overrides", "score", "", title=" ".join(common))
     for record in records:
-        own = " ".join(override for override in record.overrides if override not in common)
+        own = besides(record.overrides, common)
         shown = "" if record.score is None else f"{record.score:.4f}"
         note = f"failed: {record.error}" if record.error else "best" if record is best else ""
         style = "red" if record.error else "bold green" if record is best else None

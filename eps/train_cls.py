@@ -20,14 +20,13 @@ from eps.data.layout import DatasetFolder
 from eps.data.loading import load_batches
 from eps.data.manifest import Recorder
 from eps.data.samples import TaggedPhotos
-from eps.data.sampling import by_hash
 from eps.engine import ranks
 from eps.engine.agreement import agreement
 from eps.engine.checkpoint import save_model
 from eps.engine.descent import Losses
 from eps.engine.inference import localize
 from eps.engine.progress import announce
-from eps.engine.watch import PHOTOS_TO_LOOK_AT, PICTURES, Look
+from eps.engine.watch import Look
 from eps.errors import UserError
 from eps.losses.classification import pooled_logits, tag_loss
 from eps.losses.eps import eps_loss, saliency_likelihood
@@ -98,13 +97,12 @@ main = entrypoint(run, many=True)
 
 def _look(cfg: Config, folder: DatasetFolder, ids: Sequence[str], device: torch.device) -> Look[Classifier]:
     """The score on some of the photos that it is taken of in the end, and maps of photos that are not learnt from."""
-    scored = by_hash(ids[:PHOTOS_FOR_SCORE], most=PHOTOS_TO_LOOK_AT)
-    watched = by_hash(folder.ids(cfg.data.val if folder.has_split(cfg.data.val) else cfg.data.train), most=PICTURES)
+    scored = build_training.looked_at(ids[:PHOTOS_FOR_SCORE])
     return Look(
         score=lambda model: _score(model, folder, scored, device),
         pictures=lambda model: (
             (f"localization maps/{photo}", localization_picture(model, photo, folder.photo(photo), folder.classes))
-            for photo in watched
+            for photo in build_training.pictured(cfg, folder)
         ),
     )
 

@@ -22,14 +22,13 @@ from eps.data.layout import DatasetFolder
 from eps.data.loading import load_batches
 from eps.data.manifest import CLASSIFIER, Recorder, contents_hash
 from eps.data.mask_sources import PseudoMasks
-from eps.data.sampling import by_hash
 from eps.data.truth import Truth
 from eps.engine import ranks
 from eps.engine.agreement import LabelTally
 from eps.engine.checkpoint import save_model
 from eps.engine.predictor import Predictor
 from eps.engine.progress import announce, remark
-from eps.engine.watch import PHOTOS_TO_LOOK_AT, PICTURES, Look
+from eps.engine.watch import Look
 from eps.errors import UserError
 from eps.models.deeplab import DeepLab
 from eps.models.segmenter import Segmenter
@@ -112,12 +111,11 @@ def _look(
     cfg: Config, folder: DatasetFolder, ids: Sequence[str], spec: SegmenterSpec | DeepLabSpec, device: torch.device
 ) -> Look[Segmenter | DeepLab]:
     """The score on some of the photos that it is taken of in the end, and finds in photos that are not learnt from."""
-    scored = by_hash(ids[:PHOTOS_FOR_SCORE], most=PHOTOS_TO_LOOK_AT)
-    watched = by_hash(folder.ids(cfg.data.val if folder.has_split(cfg.data.val) else cfg.data.train), most=PICTURES)
+    scored = build_training.looked_at(ids[:PHOTOS_FOR_SCORE])
 
     def pictures(model: Segmenter | DeepLab) -> Iterator[tuple[str, Image.Image]]:
         predictor = Predictor(model=model, spec=spec, device=device)
-        for photo in watched:
+        for photo in build_training.pictured(cfg, folder):
             yield f"predictions/{photo}", prediction_picture(predictor, photo, folder.photo(photo))
 
     return Look(

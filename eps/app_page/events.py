@@ -13,7 +13,13 @@ Made = TypeVar("Made")
 
 
 def react(
-    event: Any, handler: Callable[..., Any], given: list[Any], made: list[Any], *, busy: list[Any] | None, **how: Any
+    event: Any,
+    handler: Callable[..., Any],
+    given: list[Any],
+    made: list[Any],
+    *,
+    busy: list[Any] | None = None,
+    **how: Any,
 ) -> Any:
     """Run `handler` from and to these components on `event`; what follows waits for its success.
 

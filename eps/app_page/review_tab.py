@@ -67,15 +67,15 @@ class ReviewTab:
         shown = [self.title, self.mark, self.pictures, self.count]
         here = [self.listed, self.place]
         for event in (tab.select, self.only.change, self.which.change):
-            listed = _on(event, self.on_filters, filters, browsed, busy=[self.gallery])
+            listed = react(event, self.on_filters, filters, browsed, busy=[self.gallery])
             _then(_then(listed, self.on_page, thumbnails, [self.gallery]), self.on_place, here, shown)
-        _on(self.page.release, self.on_page, thumbnails, [self.gallery])
-        chosen = _on(self.gallery.select, self.on_choice, [self.page], [self.place])
+        react(self.page.release, self.on_page, thumbnails, [self.gallery])
+        chosen = react(self.gallery.select, self.on_choice, [self.page], [self.place])
         _then(chosen, self.on_place, here, shown)
         for button, step in ((self.earlier, self.on_previous), (self.later, self.on_next)):
-            moved = _on(button.click, step, [*here, self.page], [self.place, self.page])
+            moved = react(button.click, step, [*here, self.page], [self.place, self.page])
             _then(_then(moved, self.on_place, here, shown), self.on_page, thumbnails, [self.gallery])
-        marked = _on(self.mark.click, self.on_mark, here, [])
+        marked = react(self.mark.click, self.on_mark, here, [])
         _then(_then(marked, self.on_place, here, shown), self.on_page, thumbnails, [self.gallery])
 
     @told
@@ -145,9 +145,5 @@ class ReviewTab:
         return title, button, self.review.pictures(photo), counted
 
 
-def _on(event: Any, fn: Any, inputs: list[Any], outputs: list[Any], *, busy: list[Any] | None = None) -> Any:
-    return react(event, fn, inputs, outputs, busy=busy)
-
-
 def _then(earlier: Any, fn: Any, inputs: list[Any], outputs: list[Any]) -> Any:
-    return _on(earlier.success, fn, inputs, outputs)
+    return react(earlier.success, fn, inputs, outputs)

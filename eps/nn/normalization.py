@@ -9,7 +9,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """What timm's and torchvision's networks are trained with."""
 
 Photos = Float[Tensor, "b 3 H W"] | UInt8[Tensor, "b 4 H W"]
-"""RGB in 0..1, or a third of that: RGBA in bytes, where what pads a photo is transparent."""
+"""RGB in 0..1, or RGBA in bytes, where what pads a photo is transparent."""
 
 
 class Normalization(nn.Module):

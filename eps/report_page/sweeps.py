@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from eps.report_page.tables import Cell, Table
+from eps.settings import besides, common_to
 
 SEED = "seed="
 
@@ -21,17 +22,17 @@ class Job(NamedTuple):
 def sweep_tables(name: str, jobs: Sequence[Job]) -> list[Table]:
     """The jobs of one sweep; then, where several differ by their seed alone, mean and standard deviation of these."""
     measures = list(dict.fromkeys(measure for job in jobs for measure in job.miou))
-    common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
+    common = common_to([job.overrides for job in jobs])
     cells: list[list[Cell]] = [
         [f"{job.number}: {_told(job.overrides, common)}", job.score, *(job.miou.get(measure) for measure in measures)]
         for job in jobs
     ]
-    title = f"Sweep {name}: {' '.join(override for override in jobs[0].overrides if override in common)}".rstrip(": ")
+    title = f"Sweep {name}: {' '.join(common)}".rstrip(": ")
     tables = [Table(f"sweep_{name}", title, ["job", "score", *measures], cells, {"score": 4})]
     return [*tables, *_over_seeds(name, jobs, common, measures)]
 
 
-def _over_seeds(name: str, jobs: Sequence[Job], common: set[str], measures: Sequence[str]) -> list[Table]:
+def _over_seeds(name: str, jobs: Sequence[Job], common: Sequence[str], measures: Sequence[str]) -> list[Table]:
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(_told([o for o in job.overrides if not o.startswith(SEED)], common), []).append(job)
@@ -51,8 +52,8 @@ def _over_seeds(name: str, jobs: Sequence[Job], common: set[str], measures: Sequ
     return [Table(f"sweep_{name}_seeds", title, columns, cells)]
 
 
-def _told(overrides: Sequence[str], common: set[str]) -> str:
-    return " ".join(override for override in overrides if override not in common) or "as it is"
+def _told(overrides: Sequence[str], common: Sequence[str]) -> str:
+    return besides(overrides, common) or "as it is"
 
 
 def _spread(values: Sequence[float | None], *, digits: int) -> Cell:

@@ -9,6 +9,7 @@ from torch import Tensor
 from eps.engine.drawing import draw_instances
 from eps.engine.inference import as_tensor, localize
 from eps.engine.predictor import Predictor
+from eps.errors import some
 from eps.models.classifier import Classifier
 from eps.report_page.combination import Panel
 from eps.report_page.pictures import fit, paint_labels, paint_map
@@ -53,8 +54,7 @@ def prediction_picture(predictor: Predictor, name: str, photo: Image.Image) -> I
 
 def _named(classes: tuple[str, ...], labels: UInt8[Tensor, "H W"]) -> str:
     names = [classes[label - 1] for label in np.unique(labels.cpu().numpy()).tolist() if 0 < label <= len(classes)]
-    more = f" and {len(names) - CLASSES} more" if len(names) > CLASSES else ""
-    return f"{', '.join(names[:CLASSES]) or 'background alone'}{more}"
+    return some(names, most=CLASSES) or "background alone"
 
 
 def _reduced(photo: Image.Image) -> Image.Image:
