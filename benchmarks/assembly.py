@@ -48,7 +48,14 @@ def main() -> None:
     """Compare, count and print."""
     options = _options()
     device = prepare(options)
-    scene = _scene(options, device)
+    scene = made(
+        instances=options.instances,
+        prototypes=options.prototypes,
+        planes=options.planes,
+        photo=options.photo,
+        boxes=options.boxes,
+        device=device,
+    )
     calls: dict[str, Call] = {PLAIN: lambda: plain(scene), OURS: lambda: ours(scene)}
     if options.memory_of:
         ours(Scene(scene.prototypes[:, :4, :4], scene.coefficients[:2], scene.boxes[:2], (8, 8)))  # loads libraries
@@ -64,6 +71,23 @@ def main() -> None:
         benchmark="assembly", times=times, agreement=agreement, device=device, settings=settings, more=more
     )
     show(found, as_json=options.json, notes=notes)
+
+
+def made(
+    *,
+    instances: int,
+    prototypes: int,
+    planes: tuple[int, int],
+    photo: tuple[int, int],
+    boxes: str,
+    device: torch.device,
+) -> Scene:
+    """Planes that change slowly and are not negative, as after a ReLU; coefficients as after a tanh."""
+    height, width = planes
+    coarse = torch.randn(1, prototypes, max(2, height // 8), max(2, width // 8))
+    smooth = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False).relu()[0]
+    parts = (smooth, torch.randn(instances, prototypes).tanh(), _boxes(boxes, instances))
+    return Scene(*(part.to(device) for part in parts), (photo[0], photo[1]))
 
 
 def plain(scene: Scene) -> Tensor:
@@ -112,7 +136,8 @@ def _accounts(
         memory = {name: extra_memory(call, device) for name, call in calls.items()}
         on_device = {name: sorted(some)[len(some) // 2] for name, some in in_graphs(calls, **timing).items()}
     else:
-        memory = {name: measured_apart("benchmarks.assembly", [*sys.argv[1:], "--memory-of", name]) for name in calls}
+        apart = {name: measured_apart("benchmarks.assembly", [*sys.argv[1:], "--memory-of", name]) for name in calls}
+        memory = {name: int(some[0]) for name, some in apart.items()}
         on_device = {}
     cost, speed = our_cost(scene), bandwidth(device)
     limit = 1000 * cost.bytes / speed
@@ -151,16 +176,6 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--memory-of", choices=[PLAIN, OURS], help="print the bytes that this way needs, no times")
     return parser.parse_args()
-
-
-def _scene(options: argparse.Namespace, device: torch.device) -> Scene:
-    """Planes that change slowly and are not negative, as after a ReLU; coefficients as after a tanh."""
-    count, (height, width) = options.instances, options.planes
-    coarse = torch.randn(1, options.prototypes, max(2, height // 8), max(2, width // 8))
-    prototypes = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False).relu()[0]
-    coefficients = torch.randn(count, options.prototypes).tanh()
-    boxes = _boxes(options.boxes, count)
-    return Scene(*(part.to(device) for part in (prototypes, coefficients, boxes)), tuple(options.photo))
 
 
 def _boxes(kind: str, count: int) -> Tensor:

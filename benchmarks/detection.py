@@ -37,11 +37,17 @@ def main() -> None:
     """Compare and print."""
     options = _options()
     device = prepare(options)
-    raw = Raw(*(part.to(device) for part in _raw(options)))
+    raw = made(
+        batch=options.batch,
+        classes=options.classes,
+        image=options.image,
+        confident=options.confident,
+        device=device,
+    )
     calls: dict[str, Call] = {PLAIN: lambda: plain(raw), PEER: lambda: peer(raw), OURS: lambda: ours(raw)}
     if device.type == "cpu":
         calls["fixed"] = lambda: detect(*raw)
-    agreement = min(_agreement(plain(raw), found) for found in (ours(raw), detect(*raw).split()))
+    agreement = min(agreement_of(plain(raw), found) for found in (ours(raw), detect(*raw).split()))
     timing = {"rounds": options.rounds, "warmup": options.warmup}
     times = interleave(calls, device=device, **timing)
     over = float((_probabilities(raw.logits).amax(dim=2) > THRESHOLD).sum(dim=1).double().mean())
@@ -56,6 +62,22 @@ def main() -> None:
         benchmark="detection", times=times, agreement=agreement, device=device, settings=settings, more=more
     )
     show(found, as_json=options.json, notes=notes)
+
+
+def made(*, batch: int, classes: int, image: int, confident: float, device: torch.device) -> Raw:
+    """YOLACT's anchors; some see a class, each with its neighbours, the others the background."""
+    sides = [-(-image // stride) for stride in (8, 16, 32, 64, 128)]
+    scales = tuple((24.0 * 2**level,) for level in range(5))
+    where = anchors(grids=[(side, side) for side in sides], scales=scales, ratios=(1.0, 0.5, 2.0), size=(image,) * 2)
+    count = len(where)
+    logits = torch.randn(batch, count, classes + 1)
+    logits[..., 0] += 12
+    seen = torch.rand(batch, count) < confident
+    seen_class = torch.randint(1, classes + 1, (batch, count))
+    logits += 14 * (torch.nn.functional.one_hot(seen_class, classes + 1) * seen[..., None])
+    offsets = torch.randn(batch, count, 4) * 0.5
+    parts = (offsets, logits, torch.randn(batch, count, 32).tanh(), where)
+    return Raw(*(part.to(device) for part in parts))
 
 
 def plain(raw: Raw) -> list[Detections]:
@@ -90,7 +112,7 @@ def _probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(dim=-1)[..., 1:]
 
 
-def _agreement(expected: list[Detections], found: list[Detections]) -> float:
+def agreement_of(expected: list[Detections], found: list[Detections]) -> float:
     """The share of detections that are the same, number by number; 0 for an image where there are more or fewer."""
     same = total = 0
     for theirs, ours in zip(expected, found, strict=True):
@@ -108,23 +130,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--image", type=int, default=550, help="side in pixels (default: 550)")
     parser.add_argument("--confident", type=float, default=0.02, help="share of anchors that see something")
     return parser.parse_args()
-
-
-def _raw(options: argparse.Namespace) -> Raw:
-    """YOLACT's anchors; some see a class, each with its neighbours, the others the background."""
-    sides = [-(-options.image // stride) for stride in (8, 16, 32, 64, 128)]
-    scales = tuple((24.0 * 2**level,) for level in range(5))
-    where = anchors(
-        grids=[(side, side) for side in sides], scales=scales, ratios=(1.0, 0.5, 2.0), size=(options.image,) * 2
-    )
-    count = len(where)
-    logits = torch.randn(options.batch, count, options.classes + 1)
-    logits[..., 0] += 12
-    seen = torch.rand(options.batch, count) < options.confident
-    classes = torch.randint(1, options.classes + 1, (options.batch, count))
-    logits += 14 * (torch.nn.functional.one_hot(classes, options.classes + 1) * seen[..., None])
-    offsets = torch.randn(options.batch, count, 4) * 0.5
-    return Raw(offsets, logits, torch.randn(options.batch, count, 32).tanh(), where)
 
 
 if __name__ == "__main__":

@@ -152,10 +152,10 @@ def extra_memory(call: Call, device: torch.device) -> int:
     return _peak() - before
 
 
-def measured_apart(module: str, options: Sequence[str]) -> int:
-    """The whole number that another process of a benchmark prints last."""
+def measured_apart(module: str, options: Sequence[str]) -> list[float]:
+    """The numbers in the last line that another process of a benchmark prints."""
     done = subprocess.run([sys.executable, "-m", module, *options], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
+    return [float(number) for number in done.stdout.splitlines()[-1].split()]
 
 
 def bandwidth(device: torch.device, *, size: int = 2**28, rounds: int = 7) -> float:

@@ -13,7 +13,7 @@ first as their tags. Only trained weights tell how much 16 bits change: random o
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,12 +53,22 @@ def main() -> None:
     options = _options()
     device = prepare(options)
     with tempfile.TemporaryDirectory() as folder:
-        scene = _scene(options, Path(folder), device)
+        if options.folder:
+            scene = _real(options, device)
+        else:
+            scene = made(
+                Path(folder),
+                count=options.photos,
+                size=options.photo,
+                classes=options.classes,
+                scales=options.scales,
+                device=device,
+            )
         if options.model:
             model = load_classifier(Path(options.model) / "model.safetensors")[0].to(device).eval()
             scene = scene._replace(tags=torch.stack([_seen(model, path, device) for path in scene.photos]))
         else:
-            model = _classifier(options, scene).to(device)
+            model = random_classifier(options.backbone, options.classes, scene.photos[0]).to(device)
         quick = QuickClassifier(model, Form(options.precision, options.compile))
         calls: dict[str, Call] = {
             PLAIN: lambda: plain(model, scene, Path(folder) / PLAIN),
@@ -66,7 +76,7 @@ def main() -> None:
         }
         for call in calls.values():
             call()
-        agreement = _agreement(Path(folder), scene)
+        agreement = agreement_of(Path(folder), scene)
         times = interleave(calls, rounds=options.rounds, warmup=options.warmup, device=device)
         share = convolution_share(calls[OURS]) if device.type == "cuda" else None
     each = {name: float(np.median(some)) / len(scene.photos) for name, some in times.items()}
@@ -84,20 +94,25 @@ def main() -> None:
     show(found, as_json=options.json, notes=notes)
 
 
-@torch.inference_mode()
 def plain(model: Classifier, scene: Scene, target: Path) -> None:
-    """One photo, one scale after the other, every class."""
+    """One photo after the other."""
     for path, tags in zip(scene.photos, scene.tags, strict=True):
-        photo = Image.open(path).convert("RGB")
-        size = (photo.height, photo.width)
-        total = torch.zeros(len(tags), *size, device=scene.device)
-        for scale in scene.scales:
-            resized = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC)
-            image = as_tensor(resized)[None].to(scene.device)
-            for view in (image, image.flip(-1)):
-                maps = localization_maps(model(model.normalize(view)).maps, background=True, size=size)[0]
-                total += maps if view is image else maps.flip(-1)
-        _write(target / f"{path.stem}.png", normalize_maps(total, tags.to(scene.device)).cpu())
+        _write(target / f"{path.stem}.png", plain_maps(model, path, tags, scene))
+
+
+@torch.inference_mode()
+def plain_maps(model: Classifier, path: Path, tags: Tensor, scene: Scene) -> Tensor:
+    """One scale after the other, every class."""
+    photo = Image.open(path).convert("RGB")
+    size = (photo.height, photo.width)
+    total = torch.zeros(len(tags), *size, device=scene.device)
+    for scale in scene.scales:
+        resized = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC)
+        image = as_tensor(resized)[None].to(scene.device)
+        for view in (image, image.flip(-1)):
+            maps = localization_maps(model(model.normalize(view)).maps, background=True, size=size)[0]
+            total += maps if view is image else maps.flip(-1)
+    return normalize_maps(total, tags.to(scene.device)).cpu()
 
 
 def ours(model: QuickClassifier, scene: Scene, target: Path, *, batch: int) -> None:
@@ -133,7 +148,8 @@ def _write(path: Path, scores: Tensor) -> None:
     write_mask(path, label_map(scores, threshold=THRESHOLD, ignore_band=0.0).numpy())
 
 
-def _agreement(folder: Path, scene: Scene) -> float:
+def agreement_of(folder: Path, scene: Scene) -> float:
+    """The share of equal pixels of the masks in its two folders."""
     equal = [
         (read_mask(folder / PLAIN / f"{path.stem}.png") == read_mask(folder / OURS / f"{path.stem}.png")).mean()
         for path in scene.photos
@@ -149,25 +165,30 @@ def _seen(model: Classifier, path: Path, device: torch.device) -> Tensor:
     return torch.arange(len(shares)) == int(shares.argmax())
 
 
-def _scene(options: argparse.Namespace, folder: Path, device: torch.device) -> Scene:
-    """Photos of a folder, those of one size; or blobs of many scales with one or two tags each."""
-    if options.folder:
-        files = photos_in(options.folder)
-        same = [path for path in files if Image.open(path).size == Image.open(files[0]).size]
-        return Scene(same[: options.photos], torch.zeros(0), options.scales, device)
-    photos = [folder / f"{number:04}.jpg" for number in range(options.photos)]
+def _real(options: argparse.Namespace, device: torch.device) -> Scene:
+    """Photos of a folder, those of one size; their tags are to follow."""
+    files = photos_in(options.folder)
+    same = [path for path in files if Image.open(path).size == Image.open(files[0]).size]
+    return Scene(same[: options.photos], torch.zeros(0), options.scales, device)
+
+
+def made(
+    folder: Path, *, count: int, size: Sequence[int], classes: int, scales: list[float], device: torch.device
+) -> Scene:
+    """Blobs of many scales, with one or two tags each."""
+    photos = [folder / f"{number:04}.jpg" for number in range(count)]
     for path in photos:
-        noise(options.photo, sides=(3, 8, 24, 96)).save(path, quality=92)
-    tags = torch.zeros(options.photos, options.classes, dtype=torch.bool)
-    tags.scatter_(1, torch.randint(options.classes, (options.photos, 2)), True)
-    return Scene(photos, tags, options.scales, device)
+        noise(size, sides=(3, 8, 24, 96)).save(path, quality=92)
+    tags = torch.zeros(count, classes, dtype=torch.bool)
+    tags.scatter_(1, torch.randint(classes, (count, 2)), True)
+    return Scene(photos, tags, scales, device)
 
 
 @torch.no_grad()
-def _classifier(options: argparse.Namespace, scene: Scene) -> Classifier:
-    """Random weights, batch norms and maps fitted to the first photo: as if trained."""
+def random_classifier(backbone: str, classes: int, photo: Path) -> Classifier:
+    """Random weights, batch norms and maps fitted to a photo: as if trained."""
     small = TrunkSpec(
-        backbone=options.backbone,
+        backbone=backbone,
         frozen_norm=True,
         fpn_channels=64,
         head_channels=64,
@@ -176,10 +197,10 @@ def _classifier(options: argparse.Namespace, scene: Scene) -> Classifier:
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
-    trunk = RELEASED_TRUNK if options.backbone == RESNET38 else small
-    names = tuple(f"class {number}" for number in range(options.classes))
+    trunk = RELEASED_TRUNK if backbone == RESNET38 else small
+    names = tuple(f"class {number}" for number in range(classes))
     model = build_classifier(ClassifierSpec(trunk=trunk, classes=names, background=True))
-    images = model.normalize(as_tensor(Image.open(scene.photos[0]))[None])
+    images = model.normalize(as_tensor(Image.open(photo))[None])
     fit_norms(model, images)
     maps: Tensor = model(images).maps
     model.coefficients.mul_(2 / max(float(maps.std()), 1e-6))

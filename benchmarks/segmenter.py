@@ -208,6 +208,8 @@ def _peers(photos: list[Image.Image], device: torch.device, options: argparse.Na
 
         other: Any = YOLO("yolov8m-seg.yaml")
         peers["Ultralytics"] = lambda: other.predict(photos, imgsz=side, device=str(device), verbose=False)
+        peers["Ultralytics"]()
+        torch.set_num_threads(options.threads)  # its import and its first call change them for all
     return peers
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from eps.data import railroad
 from eps.data.artifacts import fingerprint_of
 from eps.data.class_names import COCO as COCO_NAMES
-from eps.data.class_names import COCO_CATEGORIES
+from eps.data.class_names import COCO_CATEGORIES, MOST_CLASSES
 from eps.data.coco import coco_form, json_files, own_coco_form, own_json_files
 from eps.data.coco_truth import CocoTruth
 from eps.data.folder import folder_form
@@ -26,6 +26,7 @@ from eps.data.truth_subset import TruthOfClasses
 from eps.data.voc import voc_form
 from eps.engine import ranks
 from eps.engine.progress import remark
+from eps.errors import UserError
 from eps.schema import Config
 from eps.schema.data import DataConfig, DataKind
 
@@ -37,7 +38,7 @@ def dataset(cfg: DataConfig, *, keep_index: bool = False, maps: bool = True) -> 
     """The dataset; the embedded benchmark is generated where it is missing.
 
     With `data.on_error=skip` its splits have no photos that cannot be used, nor, with `maps`, those whose saliency maps
-    cannot.
+    cannot. Raises `UserError` for more classes than a mask can tell apart.
     """
     if cfg.kind is DataKind.railroad:
         ranks.on_main(lambda: railroad.write(Path(cfg.root), sizes=cfg.sizes, size=cfg.size))
@@ -46,6 +47,9 @@ def dataset(cfg: DataConfig, *, keep_index: bool = False, maps: bool = True) -> 
     listing = index.listing(form, keep=keep_index)
     if _is_subset(cfg):
         listing = with_classes(listing, cfg.classes, thinned=(cfg.train, cfg.scored))
+    if (count := len(listing.classes)) > MOST_CLASSES:
+        advice = "join some of them" if cfg.kind is DataKind.photos else "choose some of them, data.classes=[...]"
+        raise UserError(f"{cfg.root} has {count} classes, a mask can tell {MOST_CLASSES} apart: {advice}")
     return DatasetFolder.of(form, listing, Skipping(index, maps=maps, tell=remark) if cfg.on_error == "skip" else None)
 
 

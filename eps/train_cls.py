@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eps import build, build_data, build_training
+from eps.checkpoints.initial_weights import weights_hash
 from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, fingerprint_of
 from eps.data.datasets import TaggedDataset, join_tagged, read_saliency
@@ -48,8 +49,11 @@ def run(cfg: Config) -> Result:
     ids = folder.ids(cfg.data.train)
     if _uses_saliency(cfg) and (missing := folder.without_saliency(ids)):
         raise UserError(advice(folder, missing, of=len(ids)))
-    inputs = folder.fingerprint(ids, with_saliency=_uses_saliency(cfg))
-    fingerprint = fingerprint_of(cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed), inputs)
+    inputs = {"data": folder.fingerprint(ids, with_saliency=_uses_saliency(cfg))}
+    if weights := weights_hash(cfg.trunk.weights):
+        inputs["weights"] = weights
+    settings = [cfg.trunk, cfg.classifier, cfg.runtime.precision.value, str(cfg.seed)]
+    fingerprint = fingerprint_of(*settings, *inputs.values())
     recorder = Recorder(cfg.output("classifier"), fingerprint=fingerprint)
     if (earlier := ranks.on_main(recorder.finished)) is not None:
         announce(recorder.folder, earlier, fresh=False)
@@ -79,7 +83,7 @@ def run(cfg: Config) -> Result:
                 target,
                 score=score,
                 config=as_plain(cfg.classifier),
-                inputs={"data": inputs},
+                inputs=inputs,
                 skipped=folder.skipped(cfg.data.train),
                 **build.recipe(cfg),
                 history=trained.history,

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from eps import build, build_data, build_training
+from eps.checkpoints.initial_weights import weights_hash
 from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.datasets import read_saliency
@@ -176,10 +177,17 @@ def _inputs(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: Truth
     if cfg.segmenter.warm_start:
         path = cfg.input("classifier") / "model.safetensors"
         inputs[CLASSIFIER] = file_hash(path) if path.is_file() else ""
-    _, _, released = cfg.segmenter.weights.partition("released:")
-    if released and Path(released).is_file():
-        inputs["weights"] = file_hash(Path(released))
+    if weights := weights_hash(_weights(cfg)):
+        inputs["weights"] = weights
     return inputs
+
+
+def _weights(cfg: Config) -> str:
+    """The setting of the weights that training starts from."""
+    node = cfg.segmenter
+    if _is_deeplab(cfg) and node.deeplab.backbone is not DeepLabBackbone.trunk:
+        return node.deeplab.weights
+    return node.weights if node.weights.startswith("released:") and not _is_deeplab(cfg) else cfg.trunk.weights
 
 
 def _artifact(masks: Truth | PseudoMasks) -> dict[str, str | None]:

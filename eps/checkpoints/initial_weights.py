@@ -9,6 +9,7 @@ from torch import Tensor
 
 from eps.checkpoints.mxnet import read_params, resnet38_state
 from eps.checkpoints.yolact import backbone_state
+from eps.data.artifacts import file_hash
 from eps.errors import UserError, one_line
 from eps.nn.backbone import RESNET38, YOLACT_DARKNET53, Backbone
 from eps.nn.deformable import added_keys
@@ -31,6 +32,16 @@ def load_initial_weights(backbone: Backbone, *, name: str, source: str) -> None:
         wanted = {key: tensor for key, tensor in own.items() if key not in added or key in state}
         fit = fitted(state, wanted, source=f"trunk.weights={source} for {name}", exactly=False)
         backbone.body.load_state_dict(own | fit)
+
+
+def weights_hash(source: str) -> str:
+    """The SHA-256 of the file that a setting of weights names, a package's too; empty for a download, or where none is.
+
+    Settings name files by their path; what lies there may change.
+    """
+    kind, _, where = source.partition(":")
+    files = (_packaged_files(where) or []) if kind == "package" else [Path(where)] if where else []
+    return file_hash(files[0]) if len(files) == 1 and files[0].is_file() else ""
 
 
 def _initial_state(name: str, source: str, *, plain: Sequence[str], added: Collection[str]) -> Mapping[str, Tensor]:
@@ -65,16 +76,23 @@ def _mxnet_state(path: Path, *, name: str) -> Mapping[str, Tensor]:
 
 
 def _packaged_weights(package: str) -> Path:
+    files = _packaged_files(package)
+    if files is None:
+        raise UserError(f"trunk.weights=package:{package}: no such package is installed; install it, or choose none")
+    if len(files) != 1:
+        raise UserError(f"trunk.weights=package:{package}: {len(files)} .pth files in it, one is needed; use file:PATH")
+    return files[0]
+
+
+def _packaged_files(package: str) -> list[Path] | None:
+    """The .pth files of an installed package; None where there is no such package."""
     try:
         spec = find_spec(package.replace("-", "_"))  # as it is called where it comes from
     except (ImportError, ValueError):  # it imports what stands before the last dot
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"trunk.weights=package:{package}: no such package is installed; install it, or choose none")
-    files = sorted(f for root in spec.submodule_search_locations for f in Path(root).rglob("*.pth"))
-    if len(files) != 1:
-        raise UserError(f"trunk.weights=package:{package}: {len(files)} .pth files in it, one is needed; use file:PATH")
-    return files[0]
+        return None
+    return sorted(f for root in spec.submodule_search_locations for f in Path(root).rglob("*.pth"))
 
 
 def _file_state(path: Path, *, name: str, plain: Sequence[str], added: Collection[str]) -> Mapping[str, Tensor]:

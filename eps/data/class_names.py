@@ -28,6 +28,12 @@ COCO_CATEGORIES = {
 COCO = tuple(COCO_CATEGORIES.values())
 """COCO's 80 in the order of their category ids."""
 
+BACKGROUND = "background"
+"""What belongs to no class: the name is taken."""
+
+MOST_CLASSES = IGNORE - 1
+"""That a mask's bytes tell apart, beside the background and what is ignored."""
+
 _KNOWN = {"voc": VOC, "coco": COCO}
 
 
@@ -48,6 +54,6 @@ def class_names(given: object) -> tuple[str, ...]:
     if not isinstance(given, list | tuple) or not given:
         raise UserError(f"classes={given}: give voc, coco, names [a,b,...], or their number (background not counted)")
     names = tuple(str(name) for name in given)
-    if len({"background", *names}) <= len(names) or len(names) >= IGNORE:
-        raise UserError("classes: give each name once, without background, and 254 names at most")
+    if len({BACKGROUND, *names}) <= len(names) or len(names) > MOST_CLASSES:
+        raise UserError(f"classes: give each name once, without background, and {MOST_CLASSES} names at most")
     return names

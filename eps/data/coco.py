@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from eps.data.artifacts import read_json
 from eps.data.files import id_of
-from eps.data.listing import Form, Listing, Places, existing, set_aside
+from eps.data.listing import Form, Listing, Places, existing, refuse_background, set_aside
 from eps.errors import UserError
 
 SPLITS: Final = ("train", "val")
@@ -140,6 +140,7 @@ def read_coco(path: Path) -> CocoFile:
     names = tuple(name for _, name in categories)
     if not names or len(set(names)) < len(names) or len(class_of) < len(names):
         raise UserError(f"{path}: categories must be some, each with a name and an id of its own")
+    refuse_background(names, path)
     return CocoFile(names, class_of, photos)
 
 
@@ -151,7 +152,10 @@ def _photos(images: Sequence[Mapping[str, Any]]) -> tuple[dict[str, CocoPhoto], 
         photo = id_of(str(image["file_name"]))
         if photo in photos or image["id"] in ids:
             raise ValueError(f"image {image['id']}, {photo}, stands there twice")
-        photos[photo] = CocoPhoto(int(image["height"]), int(image["width"]), [])
+        height, width = int(image["height"]), int(image["width"])
+        if min(height, width) < 1:
+            raise ValueError(f"image {image['id']}, {photo}, is {width}x{height}")
+        photos[photo] = CocoPhoto(height, width, [])
         ids[image["id"]] = photo
     return photos, ids
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pycocotools import mask as coco_mask
 
 from eps.data.artifacts import read_json
+from eps.data.class_names import BACKGROUND
 from eps.data.coco_segmentation import box_of, checked_segmentation, has_outline
 from eps.errors import some
 
@@ -80,6 +81,9 @@ def _category_faults(categories: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for key in ("id", "name"):
         if lacking := sum(key not in category for category in categories):
             yield f"{_count(lacking, 'category', 'categories')} {_have(lacking)} no {key}"
+        fits, meant = _CATEGORY[key]
+        if odd := [str(category[key]) for category in categories if key in category and not fits(category[key])]:
+            yield f"the {key} of {_count(len(odd), 'category', 'categories')} is {meant}: {_some(odd)}"
         counts = Counter(str(category.get(key)) for category in categories)
         for value in [value for value, count in counts.items() if count > 1]:
             yield f"{counts[value]} categories have the {key} {value!r}: each needs its own"
@@ -106,17 +110,33 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return _is_whole(value) and value > 0
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_class(value: Any) -> bool:
+    return _is_text(value) and value != BACKGROUND
+
+
+_CATEGORY: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (_is_whole, "no whole number"),
+    "name": (_is_class, f"no text, or {BACKGROUND!r}, which is no class"),
+}
 _VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "id": (_is_id, "neither a whole number nor text"),
-    "file_name": (lambda value: isinstance(value, str), "no text"),
+    "file_name": (_is_text, "no text"),
     "height": (_is_size, "no positive whole number"),
     "width": (_is_size, "no positive whole number"),
 }
-"""What a photo's values must be, and what they are where they are not."""
+"""What values of a category and of a photo must be, and what they are where they are not."""
 
 
 def _annotation_faults(
@@ -125,7 +145,7 @@ def _annotation_faults(
     categories: Sequence[Mapping[str, Any]],
 ) -> _Found:
     photos = {image["id"]: image for image in images if _is_id(image.get("id"))}
-    known = {category["id"] for category in categories if _is_id(category.get("id"))}
+    known = {category["id"] for category in categories if _is_whole(category.get("id"))}
     found = _Found(defaultdict(list), defaultdict(list))
     seen: set[str] = set()
     for annotation in annotations:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eps.data.class_names import BACKGROUND
 from eps.data.files import is_safe
 from eps.errors import UserError
 
@@ -101,8 +102,8 @@ def _share(photo: str) -> float:
 
 def refuse_background(classes: Sequence[str], path: Path) -> None:
     """Raises `UserError` where a class is called so: label maps have a background of their own."""
-    if "background" in classes:
-        raise UserError(f"{path}: 'background' is no class: leave it out, what belongs to no class is background")
+    if BACKGROUND in classes:
+        raise UserError(f"{path}: {BACKGROUND!r} is no class: leave it out, what belongs to no class is background")
 
 
 def tag_fault(tags: Sequence[str], classes: Sequence[str]) -> str | None:

@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import timm
 import torch
 
 from eps.checkpoints import initial_weights
-from eps.checkpoints.initial_weights import load_initial_weights
+from eps.checkpoints.initial_weights import load_initial_weights, weights_hash
 from eps.checkpoints.yolact import _released_key
 from eps.errors import UserError
 from eps.nn.backbone import Backbone
@@ -97,6 +98,7 @@ def test_weights_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     backbone, source = Backbone(name=NAME), "package:carries_weights"
     with pytest.raises(UserError, match=r"0 \.pth files in it, one is needed"):
         load_initial_weights(backbone, name=NAME, source=source)
+    assert weights_hash(source) == ""
     state = state_of(2)
     torch.save(state, package / "inner" / "weights.pth")
     load_initial_weights(backbone, name=NAME, source=source)
@@ -104,15 +106,18 @@ def test_weights_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     as_distributed = Backbone(name=NAME)
     load_initial_weights(as_distributed, name=NAME, source="package:carries-weights")
     assert same(as_distributed, state)
+    assert weights_hash(source) == sha256((package / "inner" / "weights.pth").read_bytes()).hexdigest()
     torch.save(state, package / "more.pth")
     with pytest.raises(UserError, match=r"2 \.pth files in it"):
         load_initial_weights(backbone, name=NAME, source=source)
+    assert weights_hash(source) == ""
 
 
 @pytest.mark.parametrize("name", ["no_such_thing", "no_such_thing.inner", "json.decoder.inner"])
 def test_missing_package(name: str) -> None:
     with pytest.raises(UserError, match=rf"trunk\.weights=package:{name}: no such package is installed"):
         load_initial_weights(Backbone(name=NAME), name=NAME, source=f"package:{name}")
+    assert weights_hash(f"package:{name}") == ""
 
 
 def test_imagenet_fits_networks_that_rename_their_features(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,3 +252,14 @@ def test_trained_deformable_convolutions_come_along(tmp_path: Path, naming: str)
     load_initial_weights(backbone, name="test_resnet", source=f"file:{tmp_path / 'weights.pth'}")
     assert added_keys(backbone.body)
     assert same(backbone, trained.body.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["file", "mxnet", "released"])
+def test_weights_are_known_by_what_the_file_holds(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "weights"
+    source = f"{kind}:{path}"
+    assert weights_hash(source) == weights_hash("none") == weights_hash("imagenet") == ""
+    path.write_bytes(b"some")
+    assert weights_hash(source) == sha256(b"some").hexdigest()
+    path.write_bytes(b"other")
+    assert weights_hash(source) == sha256(b"other").hexdigest()

@@ -64,6 +64,8 @@ def test_a_bare_run_makes_a_page_without_empty_sections() -> None:
     assert "a<b>" not in page
     sections = {attributes["id"] for tag, attributes in Elements(page).found if tag == "section"}
     assert sections == {"scores", "made"}
+    assert "Nothing to score yet" in page
+    assert "AP50" not in page
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
@@ -91,9 +93,10 @@ def test_links_lead_to_sections_that_are_there() -> None:
     assert {link for link in links if not link.startswith("data:")} == {f"#{target}" for target in targets}
 
 
-def test_every_table_can_be_taken_along() -> None:
+def test_every_table_can_be_taken_along(tmp_path: Path) -> None:
     sweep = Table("sweep_a", "Sweep", ["job", "score"], [["0: lr=1", 0.5]])
-    page = Elements(render(dataclasses.replace(full(), sweeps=[sweep])))
+    rows = gather_rows(Parts(segmenter=tmp_path / "segmenter"), SPLITS)
+    page = Elements(render(dataclasses.replace(full(), rows=rows, sweeps=[sweep])))
     files = [attributes["download"] for tag, attributes in page.found if tag == "a" and "download" in attributes]
     assert files == ["scores.csv", "scores.md", "sweep_a.csv", "sweep_a.md"]
     assert len([tag for tag, _ in page.found if tag == "summary"]) == 4  # sweep, configuration, time, versions
@@ -132,6 +135,7 @@ def test_made_rows_are_shown_with_a_dash_for_what_is_unknown(tmp_path: Path) -> 
     page = render(dataclasses.replace(BARE, rows=gather_rows(parts, SPLITS)))
     assert page.count('<th scope="row" class="name"><span class="swatch"') == 1
     assert "<td>\N{EN DASH}</td>" in page
+    assert "Nothing to score yet" not in page
     assert "oracle" not in page
 
 

@@ -79,6 +79,14 @@ def test_unknown_tag(bare: Place) -> None:
     assert f"photo '{PHOTO}' has the unknown tag 'rails'; known are {', '.join(CLASSES)}" in bare.told
 
 
+def test_more_classes_than_a_mask_can_tell_apart(bare: Place) -> None:
+    bare.change_tags(classes=[*CLASSES, *(f"class {number}" for number in range(255 - len(CLASSES)))])
+    line = bare.refuses(prepare)
+    assert f"{bare.root} has 255 classes, a mask can tell 254 apart: choose some of them, data.classes=[...]" in line
+    settings = ("experiment=tiny", "data=folder", f"data.root={bare.root}", f"run_dir={bare.run}")
+    assert bare.command(prepare.main, *settings, f"data.classes=[{','.join(CLASSES)}]")[0] == 0
+
+
 def test_missing_split(bare: Place) -> None:
     assert "split 'training': " in bare.refuses(stage1, "data.train=training")
 

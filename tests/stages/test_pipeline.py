@@ -16,13 +16,14 @@ from safetensors import safe_open
 import eps
 from eps import evaluate, predict, prepare, pseudo_masks, train_cls, train_seg
 from eps.cli import call
-from eps.data.artifacts import read_json, read_mask, read_scores, write_json, write_mask
+from eps.data.artifacts import file_hash, read_json, read_mask, read_scores, write_json, write_mask
 from eps.data.layout import DatasetFolder
 from eps.data.palette import voc_palette
 from eps.data.railroad import CLASSES
 from eps.engine.checkpoint import load_classifier
 from eps.metrics.boundary import boundary_counts
 from eps.models.spec import ClassifierSpec, SegmenterSpec, from_json
+from eps.nn.backbone import Backbone
 from eps.schema import Result
 from stages import stage1, stage2, stage3
 
@@ -275,6 +276,22 @@ def test_changed_data_are_not_skipped(
     for artifact in VERBS:
         assert after[f"{artifact}/manifest.json"] != before[f"{artifact}/manifest.json"]
     assert after["classifier/model.safetensors"] != before["classifier/model.safetensors"]
+
+
+@pytest.mark.parametrize("artifact", ["classifier", "segmenter"])
+def test_other_weights_in_the_same_file_are_not_skipped(
+    own_run: Path, dataset: Path, tmp_path: Path, artifact: str
+) -> None:
+    path = tmp_path / "published.pth"
+    start = (f"trunk.weights=file:{path}", "segmenter.warm_start=false", "classifier.steps=1", "segmenter.steps=1")
+    known = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(Backbone(name="test_efficientnet").body.state_dict(), path)
+        call(VERBS[artifact].run, *tiny(dataset, own_run, *start))
+        assert manifest(own_run, artifact)["inputs"]["weights"] == file_hash(path)
+        known.append(manifest(own_run, artifact)["fingerprint"])
+    assert known[0] != known[1]
 
 
 def test_stored_scores_and_the_best_threshold(own_run: Path, dataset: Path) -> None:

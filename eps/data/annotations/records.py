@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category, normalize
 
+from eps.data.class_names import BACKGROUND
 from eps.data.files import is_safe
 from eps.errors import one_line, some
 
 EXAMPLES = 3
-RESERVED = "background"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def label_of(value: Any) -> str:
     label = normalize("NFC", value.strip())
     if any(category(character) in ("Cc", "Cs") for character in label):
         raise ValueError(f"the label {label!r} has characters that no text should hold")
-    if label == RESERVED:
+    if label == BACKGROUND:
         raise ValueError("'background' is no class: leave such shapes out, what belongs to no class is background")
     return label
 
