@@ -154,7 +154,9 @@ def extra_memory(call: Call, device: torch.device) -> int:
 
 def measured_apart(module: str, options: Sequence[str]) -> list[float]:
     """The numbers in the last line that another process of a benchmark prints."""
-    done = subprocess.run([sys.executable, "-m", module, *options], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", module, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{module} {' '.join(options)} ended with {done.returncode}: {done.stderr[-2000:]}")
     return [float(number) for number in done.stdout.splitlines()[-1].split()]
 
 

@@ -59,6 +59,7 @@ from eps.models.classifier import Classifier
 
 MIB = 2**20
 CPU = torch.device("cpu")
+LINKS = 10_000
 
 
 class Ways(NamedTuple):
@@ -193,16 +194,18 @@ def _stub(
 
 
 def _write_folder(root: Path, count: int) -> None:
-    """A dataset folder of one photo and one saliency map, which so many names are linked to."""
+    """A dataset folder of one photo and one saliency map under so many names: a file has some 65,000 links at most."""
     names = [f"{number:07}" for number in range(count)]
     for folder in ("JPEGImages", "SALImages", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
-    photo, saliency = root / "photo.jpg", root / "saliency.png"
-    noise((32, 32), sides=(3, 8)).save(photo, quality=92)
-    write_saliency(saliency, np.asarray(Image.open(photo).convert("L")))
-    for name in names:
-        os.link(photo, root / "JPEGImages" / f"{name}.jpg")
-        os.link(saliency, root / "SALImages" / f"{name}.png")
+    made = noise((32, 32), sides=(3, 8))
+    for first in range(0, count, LINKS):
+        photo, saliency = (root / folder / names[first] for folder in ("JPEGImages", "SALImages"))
+        made.save(photo.with_suffix(".jpg"), quality=92)
+        write_saliency(saliency.with_suffix(".png"), np.asarray(made.convert("L")))
+        for name in names[first + 1 : first + LINKS]:
+            os.link(photo.with_suffix(".jpg"), photo.with_name(f"{name}.jpg"))
+            os.link(saliency.with_suffix(".png"), saliency.with_name(f"{name}.png"))
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(names))
     write_json(root / "image_labels.json", {"classes": ["thing"], "labels": {name: ["thing"] for name in names}})
 
