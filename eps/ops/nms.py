@@ -68,8 +68,11 @@ def best_first_nms(
     while True:
         everything = entries >= scores.numel()
         floor = 0.0 if everything else scores.flatten().topk(entries).values[-1]
-        longest = int((scores >= floor).sum(dim=1).max()) if scores.numel() else 0
-        ranked, anchor = highest(scores, min(top_k, longest))
+        above = scores >= floor
+        longest = int(above.sum(dim=1).max()) if scores.numel() else 0
+        seen = above.any(dim=0).nonzero()[:, 0]  # the others have nothing to say at this floor
+        ranked, place = highest(scores[:, seen], min(top_k, longest))
+        anchor = seen[place]
         kept = ~overlapped(boxes[anchor], iou_threshold=iou_threshold) & (ranked >= floor)
         if everything or kept.sum() >= max_detections:
             break
