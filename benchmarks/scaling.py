@@ -60,6 +60,8 @@ from eps.models.classifier import Classifier
 MIB = 2**20
 CPU = torch.device("cpu")
 LINKS = 10_000
+LEAST = 0.1
+"""Milliseconds or MiB that the figure tells from none."""
 
 
 class Ways(NamedTuple):
@@ -294,7 +296,7 @@ def _draw(curves: Mapping[str, Curve], path: Path) -> None:
     for (name, curve), (above, below) in zip(curves.items(), columns, strict=True):
         for axes, costs, unit in ((above, curve.milliseconds, "ms"), (below, curve.mib, "MiB")):
             for way, some in costs.items():
-                axes.loglog(curve.points, some, marker="o", label=way)
+                axes.loglog(curve.points, np.maximum(some, LEAST), marker="o", label=way)
             axes.set(ylabel=unit, title=name if axes is above else "", xlabel=AXES[name].unit)
             axes.grid(visible=True, alpha=0.3)
         above.legend()

@@ -209,7 +209,8 @@ def _draw(measured: Measured, path: Path) -> None:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*measured.memory, strict=True))
-    axes.set(xlabel="photos", ylabel="resident memory, MiB", ylim=(0, None), title="pseudo-masks over shards")
+    top = 1.2 * max(mib for _, mib in measured.memory)
+    axes.set(xlabel="photos", ylabel="resident memory, MiB", ylim=(0, top), title="pseudo-masks over shards")
     figure.savefig(path)
 
 

@@ -57,7 +57,7 @@ def sweep(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.release
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_jobs_in_other_processes(tmp_path: Path, launcher: str) -> None:
     """One that fails takes no other with it."""
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
