@@ -1,14 +1,17 @@
 """Try a run's networks on your own photos in a browser, and review its pseudo-masks there.
 
 Reads `segmenter/`, `classifier/` and `pseudo_masks/` of the run, whatever it has of these; for the review also the
-dataset (data=...). Serves a page on this machine until Ctrl-C. Marked photos are written to `exclude.txt` in the run,
-which `segmenter.exclude` reads. Needs the extra `app`. See docs/APP.md.
+dataset (data=...), which has to be the one that the pseudo-masks were made from. Serves a page on this machine until
+Ctrl-C. Marked photos are written to `exclude.txt` in the run, which `segmenter.exclude` reads. Needs the extra `app`.
+See docs/APP.md.
 
     python -m eps.app run=runs/demo  what the run has
+    python -m eps.app --config-dir . experiment=project  of a project of eps init, in its folder
     python -m eps.app run=runs/photos data=photos data.root=photos  of own photos: its masks can be reviewed
 """
 
 import math
+import re
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -23,10 +26,12 @@ from torch import Tensor
 
 from eps import build, build_data
 from eps.app_page.looking import Networks, Start
-from eps.app_page.review import Marks, Review
+from eps.app_page.review import Marks, Review, Stated, difference, different_classes, read_stated
 from eps.app_page.server import LOCAL, free_port, keep_quiet
 from eps.app_page.uploads import Bounds
-from eps.cli import entrypoint
+from eps.cli import entrypoint, started_with
+from eps.data import railroad
+from eps.data.layout import DatasetFolder
 from eps.data.manifest import recorded
 from eps.data.mask_sources import PseudoMasks
 from eps.engine.checkpoint import load_classifier, network_file
@@ -37,10 +42,13 @@ from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.mask_labels import labelled, needs_threshold
 from eps.schema import Config, Result
+from eps.schema.data import DataConfig, DataKind
 
 EXCLUDE = "exclude.txt"
 THRESHOLD = 0.3
 """Where the background threshold stands for a run without pseudo-masks, unless one is given."""
+_OWN = re.compile(r"[+~]*(run|run_dir|model|app|app\..*|segmenter\.exclude)=")
+"""Settings of this command line that are not for training, or that the hint says itself."""
 
 
 def run(cfg: Config) -> Result:
@@ -48,7 +56,7 @@ def run(cfg: Config) -> Result:
     cfg = replace(cfg, run_dir=cfg.run, out_dir=cfg.run) if cfg.run else cfg
     device = build.accelerator(cfg).device
     networks = _networks(cfg, device)
-    review, marks, hint = _review(cfg, networks)
+    review, marks, hint = _review(cfg)
     port = free_port(cfg.app.host, cfg.app.port)
     with tempfile.TemporaryDirectory(prefix="eps-app-") as folder:
         keep_quiet(folder)
@@ -145,23 +153,56 @@ def _start_threshold(cfg: Config) -> float:
     return float(known) if isinstance(known, float) else THRESHOLD
 
 
-def _review(cfg: Config, networks: Networks) -> tuple[Review | None, Marks | None, str]:
-    """What there is to review, and what to say of it: without photos of the masks the page does without."""
+def _review(cfg: Config) -> tuple[Review | None, Marks | None, str]:
+    """What there is to review, and what to say of it: without the dataset of the masks the page does without."""
     place = cfg.input("pseudo_masks")
     if not (place / "instances.json").is_file():
         return None, None, f"{place} has no pseudo-masks to review: stage 2 makes them."
     try:
+        folder = _dataset_of(cfg, read_stated(place / "instances.json"))
         masks = PseudoMasks(place)
-        review = Review(masks, build_data.dataset(cfg.data, maps=False))
-        if review.folder.classes != networks.classes:
-            raise UserError(f"{review.folder.root} has other classes than the networks of {cfg.run_dir}")
         marks = Marks(cfg.output(EXCLUDE), masks.photos)
         marks.read()
     except UserError as error:
-        remark(f"no review of pseudo-masks: {error}")
-        return None, None, f"Pseudo-masks cannot be reviewed: {error}"
-    command = shlex.join(["python", "-m", "eps.train_seg", f"run_dir={cfg.run_dir}", f"segmenter.exclude={marks.path}"])
-    return review, marks, f"Marked photos are left out by `{command}` and whatever else the run was set to."
+        remark(f"review is off: {error}")
+        return None, None, f"review is off: {error}"
+    return Review(masks, folder), marks, _hint(cfg, marks)
+
+
+def _dataset_of(cfg: Config, stated: Stated) -> DatasetFolder:
+    """The dataset of the config, never generated. Raises `UserError` unless the masks were made from it."""
+    node, is_railroad = cfg.data, cfg.data.kind is DataKind.railroad
+    given = f"data={node.kind}" if is_railroad else f"data={node.kind} data.root={node.root}"
+    photos = shlex.join(["python", "-m", "eps.app", f"run={cfg.run_dir}", "data=photos", "data.root=FOLDER"])
+    project = "python -m eps.app --config-dir . experiment=project (in the project's folder)"
+    way_out = f"give its settings too, as in {project} or {photos}"
+    known = tuple(node.classes) or railroad.CLASSES
+    if is_railroad and stated.classes != known:
+        differs: str | None = different_classes(stated.classes, known)
+    else:
+        try:
+            folder = _opened(node)
+        except UserError as error:
+            raise UserError(f"{given}: {error}; if {cfg.run_dir} was made from other data, {way_out}") from error
+        differs = difference(stated, folder, split=node.train)
+    if differs:
+        raise UserError(f"{cfg.run_dir} was made from other data than {given} ({differs}): {way_out}")
+    return folder
+
+
+def _opened(node: DataConfig) -> DatasetFolder:
+    if node.kind is not DataKind.railroad:
+        return build_data.dataset(node, maps=False)
+    if not Path(node.root, "railroad.json").is_file():
+        raise UserError(f"{node.root} has not been made, as python -m eps.prepare does with the settings of the run")
+    return build_data.dataset(replace(node, kind=DataKind.folder), maps=False)  # as it lies there
+
+
+def _hint(cfg: Config, marks: Marks) -> str:
+    """How to train without the photos that are marked: by the settings that the page was started with."""
+    settings = [word for word in started_with() if not _OWN.match(word)]
+    command = ["python", "-m", "eps.train_seg", *settings, f"run_dir={cfg.run_dir}", f"segmenter.exclude={marks.path}"]
+    return f"Marked photos are left out by `{shlex.join(command)}` and whatever else the run was set to."
 
 
 if __name__ == "__main__":

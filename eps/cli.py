@@ -130,6 +130,11 @@ def variant(*overrides: str) -> Config:
         raise UserError(explain(error)) from error
 
 
+def started_with() -> tuple[str, ...]:
+    """The settings of the running job, and the flags of the command line, where there is one."""
+    return tuple(sys.argv[1:]) if GlobalHydra.instance().is_initialized() else _running.get().overrides
+
+
 def _values(overrides: Sequence[str]) -> Mapping[Any, Any]:
     tree = OmegaConf.to_container(_compose(tuple(overrides)), enum_to_str=True)
     return tree if isinstance(tree, dict) else {}
@@ -139,7 +144,11 @@ def _arguments(arguments: list[str]) -> list[str]:
     """Settings first, then flags: argparse takes settings on one side of the flags only."""
     settings = [a for a in arguments if a.startswith("~") or ("=" in a and not a.startswith("-"))]
     ordered = [_readable(a) for a in settings] + [a for a in arguments if a not in settings]
-    _, unknown = get_args_parser().parse_known_args(ordered)
+    known, unknown = get_args_parser().parse_known_args(ordered)
+    if known.experimental_rerun:
+        raise UserError(
+            "--experimental-rerun: unpickles a file, and with it whatever code it holds; write the settings out"
+        )
     if unknown:
         raise UserError(f"no option {unknown[0]}: settings are written key=value, without dashes; see --help")
     return ordered
@@ -148,17 +157,19 @@ def _arguments(arguments: list[str]) -> list[str]:
 def _readable(setting: str) -> str:
     """In quotes where hydra's grammar needs them: paths with = or parentheses, names with other letters than ASCII's.
 
-    What begins like a list or a text in quotes is left to hydra.
+    So is 2024_01_05, which would be the number 20240105. What begins like a list or a text in quotes is left to hydra.
     """
     key, equals, value = setting.partition("=")
     if not equals or value.startswith(tuple("'\"[{(")):
         return setting
     try:
-        OverridesParser.create().parse_override(setting)
+        if not re.fullmatch(r"[\d_.]*\d_\d[\d_.]*", value):
+            OverridesParser.create().parse_override(setting)
+            return setting
     except HydraException:
-        escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-        return f"{key}='{escaped}'"
-    return setting
+        pass
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"{key}='{escaped}'"
 
 
 def _refuse_processes(many: bool) -> None:

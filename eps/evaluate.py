@@ -21,11 +21,11 @@ from jaxtyping import UInt8
 
 from eps import build, build_data, build_training
 from eps.cli import entrypoint
-from eps.data.artifacts import read_scores, write_json
+from eps.data.artifacts import file_hash, read_scores, write_json
 from eps.data.class_names import class_names, unnamed
 from eps.data.datasets import read_saliency
 from eps.data.layout import DatasetFolder
-from eps.data.manifest import recorded
+from eps.data.manifest import recorded, sealed
 from eps.data.mask_folder import MaskFolders
 from eps.data.mask_sources import PseudoMasks
 from eps.data.provenance import provenance
@@ -73,9 +73,10 @@ def run(cfg: Config) -> Result:
     path = cfg.output("evaluation") / f"{name}.json"
     content["made_by"] = provenance()
     content["seconds"] = round(time.monotonic() - began, 2)
-    write_json(path, content)
     if mious:
-        write_photo_scores(path.with_name(f"{name}_photos.csv"), mious)
+        write_photo_scores(photos := path.with_name(f"{name}_photos.csv"), mious)
+        content["files"] = {photos.name: file_hash(photos)}
+    write_json(path, sealed(content))
     _log(cfg, name, content)
     print_scores(content)
     return Result(score=next(iter(content["splits"].values()))["miou"], path=path)
@@ -248,10 +249,11 @@ def _at_thresholds(cfg: Config, folder: DatasetFolder, truth: Truth) -> dict[str
     sweep = _sweep(cfg, folder, truth)
     draw(cfg.output("evaluation") / "pseudo_masks_thresholds.png", sweep)
     best = sweep.thresholds[int(np.argmax(sweep.miou))]
-    card, scores = _scorecard(cfg, folder.classes), _stored_scores(cfg)
+    card, scores = _scorecard(cfg, folder.classes), _stored_scores(cfg, classes=len(folder.classes))
     for photo in _ids(cfg, folder, cfg.data.scored):
-        labels = label_map(scores(photo), threshold=best).numpy()
-        _judge(card, photo, labels, truth.semantic(photo), truth.context(photo))
+        true = truth.semantic(photo)
+        labels = label_map(scores(photo, true), threshold=best).numpy()
+        _judge(card, photo, labels, true, truth.context(photo))
     names = [str(threshold) for threshold in sweep.thresholds]
     return {
         "threshold": best,
@@ -265,14 +267,16 @@ def _at_thresholds(cfg: Config, folder: DatasetFolder, truth: Truth) -> dict[str
 def _sweep(cfg: Config, folder: DatasetFolder, truth: Truth) -> Sweep:
     """One pass over the stored maps: mIoU, and agreement with saliency where every photo has a map of it."""
     thresholds = [round(threshold, 6) for threshold in cfg.evaluate.thresholds]
-    ids, scores, count = _ids(cfg, folder, cfg.data.scored), _stored_scores(cfg), len(folder.classes)
+    ids, count = _ids(cfg, folder, cfg.data.scored), len(folder.classes)
+    scores = _stored_scores(cfg, classes=count)
     with_saliency = not folder.without_saliency(ids)
     matrices = np.zeros((len(thresholds), count + 1, count + 2), dtype=np.int64)
     shared = either = torch.zeros(len(thresholds), dtype=torch.long)
     with progress_bar("thresholds", total=len(ids)) as advance:
         for photo in ids:
-            maps = scores(photo)
-            matrices += threshold_matrices(maps, truth.semantic(photo), thresholds=thresholds)
+            true = truth.semantic(photo)
+            maps = scores(photo, true)
+            matrices += threshold_matrices(maps, true, thresholds=thresholds)
             if with_saliency:
                 saliency = read_saliency(folder, photo, size=(maps.shape[1], maps.shape[2]))
                 intersection, union = threshold_agreement(maps, saliency, torch.tensor(thresholds))
@@ -286,9 +290,10 @@ def _sweep(cfg: Config, folder: DatasetFolder, truth: Truth) -> Sweep:
     )
 
 
-def _stored_scores(cfg: Config) -> Callable[[str], torch.Tensor]:
+def _stored_scores(cfg: Config, *, classes: int) -> Callable[[str, UInt8[np.ndarray, "H W"]], torch.Tensor]:
+    """The stored maps of a photo, given its true mask, of whose size they are."""
     folder = cfg.input("pseudo_masks") / "scores"
-    return lambda photo: torch.from_numpy(read_scores(folder / f"{photo}.npz"))
+    return lambda photo, true: torch.from_numpy(read_scores(folder / f"{photo}.npz", classes=classes, size=true.shape))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _SETTINGS = """\
 # @package _global_
 # {photos} photos of {classes}; paths are below this project: run eps in its folder
 defaults:
-  - photos  # experiment=photos, a start for photographs; what stands here changes it
+  - {base}  # experiment={base}, a start for photographs; what stands here changes it
   - override /data: folder
   - _self_
 name: {name}
@@ -51,8 +51,9 @@ Next, in {project}/:
   eps stage2 --config-dir . experiment=project
   eps stage3 --config-dir . experiment=project format=onnx"""
 _NO_MAPS = """\
-{missing} of {photos} photos have no saliency map. Stage 1 makes them with the ONNX file of a salient-object network, as
-written below (also isnet, birefnet, rembg: see eps saliency_maps --help); or give a folder of them: --saliency DIR."""
+{missing} of {photos} photos have no saliency map. Stage 1 makes them, as written below, with a network that the package
+rembg fetches (pip install 'rembg[cpu]'), or with an ONNX file of yours: saliency=u2net saliency.model=FILE, or isnet,
+birefnet, onnx in its place. Or give a folder of maps, --saliency DIR; or go without, --tags-only: masks are looser."""
 
 
 def run(
@@ -64,6 +65,7 @@ def run(
     saliency: Path | None,
     val_share: float,
     max_side: int = MAX_SIDE,
+    tags_only: bool = False,
 ) -> Result:
     """Check, write the project and say how to go on; there is no score. Raises `UserError` with all faults."""
     if not 0 <= val_share < 1:
@@ -72,6 +74,8 @@ def run(
         raise UserError(f"--classes {','.join(classes)}: must be names, each of them once")
     if max_side < 0:
         raise UserError(f"--max-side {max_side}: must be a number of pixels, or 0 for no limit")
+    if saliency is not None and tags_only:
+        raise UserError("--tags-only: goes without saliency maps; leave out --saliency")
     if saliency is not None and not saliency.is_dir():
         raise UserError(f"--saliency {saliency}: no such folder; give the one that holds <photo's name>.png")
     if project.exists() and (not project.is_dir() or {path.name for path in project.iterdir()} - {FAULTS}):
@@ -86,8 +90,8 @@ def run(
         with progress_bar("write photos", total=len(own.ids)) as advance:
             own.write(folder / "data", done=lambda: advance(None))
         (folder / "experiment").mkdir()
-        (folder / "experiment" / "project.yaml").write_text(_settings(own, project), encoding="utf-8")
-    _tell(own, project)
+        (folder / "experiment" / "project.yaml").write_text(_settings(own, project, tags_only), encoding="utf-8")
+    _tell(own, project, tags_only)
     return Result(score=math.nan, path=project)
 
 
@@ -105,6 +109,7 @@ def main() -> None:
         help="their names in order, a,b,c: other labels in the csv are faults; else its labels, sorted",
     )
     parser.add_argument("--saliency", type=Path, help="folder of saliency maps, <photo's name>.png, if you have some")
+    parser.add_argument("--tags-only", action="store_true", help="learn without saliency maps: looser masks")
     parser.add_argument("--val-share", type=float, default=0.1, help="share of the photos to put aside (0.1)")
     parser.add_argument("--max-side", type=int, default=MAX_SIDE, help=f"larger photos are made smaller ({MAX_SIDE})")
     given = parser.parse_args()
@@ -131,10 +136,11 @@ def _demand_faultless(own: OwnPhotos, path: Path) -> None:
         raise UserError(f"{told}, no project is made; all are in {path}")
 
 
-def _settings(own: OwnPhotos, project: Path) -> str:
+def _settings(own: OwnPhotos, project: Path, tags_only: bool) -> str:
     """What `project.yaml` says: sizes in the proportions of experiment=photos."""
     side = side_for([max(size) for size in own.sizes.values()])
     return _SETTINGS.format(
+        base="photos_cam" if tags_only else "photos",
         name=project.name if re.fullmatch(r"[\w-][\w.-]*", project.name) else "project",
         photos=len(own.ids),
         classes=" ".join(", ".join(own.dataset.classes).split()),
@@ -144,17 +150,17 @@ def _settings(own: OwnPhotos, project: Path) -> str:
     )
 
 
-def _tell(own: OwnPhotos, project: Path) -> None:
+def _tell(own: OwnPhotos, project: Path, tags_only: bool) -> None:
     train, val = (len(own.dataset.splits.get(split, ())) for split in ("train", "val"))
     remark(f"{project}: {train} photos to learn from, {val} put aside; {_range(list(own.sizes.values()))}")
     for name in own.dataset.classes:
         remark(f"  {name}: on {sum(name in own.dataset.labels[photo] for photo in own.ids)} photos")
     for note in own.notes():
         remark(f"note: {note}")
-    missing = own.without_map()
+    missing = [] if tags_only else own.without_map()
     if missing:
         remark(_NO_MAPS.format(missing=len(missing), photos=len(own.ids)))
-    maps = " saliency=u2net saliency.model=u2net.onnx" if missing else ""
+    maps = " saliency=rembg" if missing else ""
     print(_NEXT.format(project=project, maps=maps), flush=True)
 
 

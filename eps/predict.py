@@ -131,7 +131,7 @@ def _fingerprint(cfg: Config, form: OutputFormat, network: Path, source: Photos 
     settings += ("skip",) if cfg.data.on_error == "skip" else ()
     settings += (*build.precision_settings(cfg),)
     if isinstance(source, Photos):
-        files = [f"{photo} {file_hash(path)}" for photo, path in source.files.items()]
+        files = [f"{photo} {file_hash(path) if path.is_file() else None}" for photo, path in source.files.items()]
     else:
         files = [file_hash(source.path) if source.path else str(time.time_ns())]
     return fingerprint_of(cfg.predict, *map(str, settings), file_hash(network), *files)

@@ -20,7 +20,6 @@ from eps.data.artifacts import (
     file_hash,
     fingerprint_of,
     read_mask,
-    read_scores,
     write_instances,
     write_mask,
 )
@@ -40,7 +39,7 @@ from eps.ops.instances import split_instances
 from eps.schema import Config, Result
 from eps.schema.pseudo_masks import PseudoMasksConfig, SaliencyUse
 from eps.shard_masks import is_over_shards, label_shards_of
-from eps.stored_maps import how_mapped, score_files, scores_and_saliency, stored_scores, write_missing_scores
+from eps.stored_maps import how_mapped, maps_of, score_files, scores_and_saliency, stored_scores, write_missing_scores
 
 
 def run(cfg: Config) -> Result:
@@ -163,7 +162,7 @@ def _write_masks(
 ) -> None:
     """Reading and labelling overlap with writing."""
     missing = [photo for photo, path in masks.items() if not path.is_file()]
-    mapped = ((partial(folder.photo, photo), torch.from_numpy(read_scores(scores[photo]))) for photo in missing)
+    mapped = ((partial(folder.photo, photo), maps_of(folder, photo, scores[photo])) for photo in missing)
     made = labelled(cfg.pseudo_masks, mapped, threshold=threshold, device=build.accelerator(cfg).device)
     with progress_bar("pseudo-masks", total=len(masks), done=len(masks) - len(missing)) as advance:
         for photo, labels in zip(missing, ahead(made), strict=True):

@@ -32,10 +32,10 @@ from eps.report_page.galleries import Found, Maps, spread, stored_maps, training
 from eps.report_page.matrices import cooccurrence_chart
 from eps.report_page.page import Page, charts_of, render
 from eps.report_page.parts import Parts, find_parts, read_evaluation
-from eps.report_page.ranking import Chosen, choose, photo_scores
+from eps.report_page.ranking import Chosen, Measure, choose, photo_agreements, photo_scores
 from eps.report_page.rows import Row, Splits, gather_rows, own_segmenter, seconds_of, summary, supervision_ratio
 from eps.report_page.sweeps import Job, sweep_tables
-from eps.report_page.tables import Table, shown
+from eps.report_page.tables import AGREEMENT, Table, score_table
 from eps.schema import Config, Result
 from eps.sweep_report import JobRecord, read_records
 
@@ -84,7 +84,7 @@ def _page(
     segmenter, deeplab = parts.segmenter or parts.truth_segmenter, parts.deeplab or parts.truth_deeplab
     predictors = [None if place is None else build.predictor(cfg, place) for place in (segmenter, deeplab)]
     masks = parts.pseudo_masks or parts.crf_pseudo_masks or parts.cam_pseudo_masks
-    training = _chosen(folder, masks, splits.train) if masks is not None else []
+    training = _chosen(folder, masks, splits.train, labelled=True) if masks is not None else []
     validation = _chosen(folder, segmenter or deeplab, splits.val) if segmenter or deeplab else []
     from_tags = [predictors[0] if parts.segmenter else None, predictors[1] if parts.deeplab else None]
     found = _found(folder, validation, *predictors)
@@ -108,16 +108,22 @@ def _page(
     )
 
 
-def _chosen(folder: DatasetFolder, artifact: Path | None, split: str) -> list[Chosen]:
-    """Photos of a split by rank, where they have scores; else some of all classes."""
+def _chosen(folder: DatasetFolder, artifact: Path | None, split: str, *, labelled: bool = False) -> list[Chosen]:
+    """Photos of a split by rank, where they have scores; else some of all classes.
+
+    What truth has not scored is ranked by agreement with saliency maps, where its labels are stored.
+    """
     if not folder.has_split(split):
         return []
     ids = folder.ids(split)
     known = set(ids)
     scores = {photo: score for photo, score in photo_scores(artifact, split).items() if photo in known}
+    measure = Measure.miou
+    if not scores and labelled and artifact is not None:
+        scores, measure = photo_agreements(artifact, folder, ids), Measure.agreement
     if not scores:
         return [Chosen(photo, None) for photo in spread(folder, ids)]
-    return choose(scores, folder.labels, folder.classes)
+    return choose(scores, folder.labels, folder.classes, measure=measure)
 
 
 def _found(
@@ -188,14 +194,15 @@ def _surest(found: Mapping[str, Instances]) -> str:
 
 def _print(rows: Sequence[Row], splits: Splits, path: Path) -> None:
     """One row a method that the run has, and where the page is."""
-    table = Printed(title="IoU and AP in percent, leakage 0..1", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("method")
-    for column in (*(f"mIoU\n{split}" for split in splits.all), "context\nleakage", "mask\nAP50", "seconds"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        if row.made:
-            mious = (shown(row.miou[split]) for split in splits.all)
-            table.add_row(row.label, *mious, shown(row.leakage, 3), shown(row.ap50), shown(row.seconds, 0))
+    scores = score_table(rows, splits)
+    by_truth = any(column.startswith("mIoU") for column in scores.columns)
+    title = "IoU and AP in percent, leakage and agreement 0..1" if by_truth else "agreement 0..1"
+    table = Printed(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for number, column in enumerate(scores.columns):
+        header = "agree-\nment" if column == AGREEMENT and by_truth else column.replace(" ", "\n", 1)
+        table.add_column(header, justify="right" if number else "left")
+    for cells in scores.shown():
+        table.add_row(*cells)
     console = Console(highlight=False)
     console.print(table)
     if (ratio := supervision_ratio(rows)) is not None:

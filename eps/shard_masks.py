@@ -7,15 +7,15 @@ from PIL import Image
 from torch import Tensor
 
 from eps import build
-from eps.data.artifacts import file_hash, fingerprint_of
+from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.index import files_signature
-from eps.data.manifest import recorded
+from eps.data.manifest import CLASSIFIER, recorded
 from eps.data.shards import shard_paths
 from eps.engine.checkpoint import load_classifier
 from eps.engine.forms import QuickClassifier
 from eps.engine.inference import localize
 from eps.engine.progress import announce
-from eps.engine.shard_labels import label_shards
+from eps.engine.shard_labels import FOLDER, label_shards
 from eps.errors import UserError
 from eps.mask_labels import labelled, needs_threshold
 from eps.schema import Config, Result
@@ -50,15 +50,18 @@ def label_shards_of(cfg: Config) -> Result:
         (labels,) = labelled(node, [(lambda: photo, stored)], threshold=threshold, device=device)
         return labels
 
-    made_by = fingerprint_of(node, *build.precision_settings(cfg), file_hash(weights))
-    target = cfg.output("pseudo_masks_shards")
+    classifier = file_hash(weights)
+    settings = fingerprint_of(node, *build.precision_settings(cfg), classifier)
+    target = cfg.output(FOLDER)
     done = label_shards(
         shard_paths(cfg.source.removeprefix(SHARDS)),
         target,
         label,
         classes=spec.classes,
-        fingerprint=lambda shard: files_signature([shard], made_by),
+        fingerprint=lambda shard: files_signature([shard], settings),
         skip_faults=cfg.data.on_error == "skip",
+        config=as_plain(node),
+        inputs={"model" if cfg.model else CLASSIFIER: classifier},
     )
     if done.failed:
         raise UserError(f"{len(done.failed)} shards failed: {done.failed[0]}; the same command tries them again")

@@ -92,12 +92,18 @@ def _tag_frequency(cfg: Config, folder: DatasetFolder) -> Tensor | None:
     return torch.stack([torch.from_numpy(folder.tags(photo)).float() for photo in folder.ids(cfg.data.train)]).mean(0)
 
 
+def maps_of(folder: DatasetFolder, photo: str, path: Path) -> Tensor:
+    """Stored maps of a photo. Raises `UserError` where they are broken, of other classes or of another size."""
+    width, height = read_image_size(folder.photo_path(photo))
+    return torch.from_numpy(read_scores(path, classes=len(folder.classes), size=(height, width)))
+
+
 def scores_and_saliency(folder: DatasetFolder, files: dict[str, Path]) -> Iterator[tuple[Tensor, Tensor]]:
     """Stored maps and the saliency map of each photo, read ahead."""
 
     def read() -> Iterator[tuple[Tensor, Tensor]]:
         for photo, path in files.items():
-            scores = torch.from_numpy(read_scores(path))
+            scores = maps_of(folder, photo, path)
             yield scores, read_saliency(folder, photo, size=(scores.shape[1], scores.shape[2]))
 
     return ahead(read(), depth=1)

@@ -76,7 +76,7 @@ def detect(session, photo, least):
 
 
 def main(model, source, target, least="0.3"):
-    photo = Image.open(source).convert("RGB")
+    photo = Image.open(source, formats=("JPEG", "PNG", "WEBP", "BMP", "TIFF")).convert("RGB")
     session = onnxruntime.InferenceSession(model, providers=onnxruntime.get_available_providers())
     drawn = np.array(photo)
     found = list(detect(session, photo, float(least)))

@@ -18,13 +18,17 @@ def commands(text: str) -> list[str]:
 
 
 def settings_of(command: str) -> Settings:
-    """By key what a command sets, of a multirun its first job's. Its module has to be there."""
+    """By key what a command sets, of a multirun its first job's. Its module has to be there.
+
+    A project that `eps init` has made stands for the settings that it begins with (`tests/test_init.py` tries its own).
+    """
     words = shlex.split(re.sub(r"^torchrun --nproc_per_node=\d+ ", "", command).removeprefix("python "))
     module = words[1] if words[0] == "-m" else f"eps.{words[1]}".replace("eps.stage", "stages.stage")
     assert find_spec(module) is not None, command
     sweeps = "-m" in words[2:]
     pairs = [word.split("=", 1) for word in words[2:] if "=" in word and not word.startswith("-")]
-    return {key: re.split(r",(?![^\[]*\])", value)[0] if sweeps else value for key, value in pairs}
+    given = {key: re.split(r",(?![^\[]*\])", value)[0] if sweeps else value for key, value in pairs}
+    return given | {"experiment": "photos"} if "--config-dir" in words else given
 
 
 def distinct(every: Iterable[Settings]) -> list[list[str]]:

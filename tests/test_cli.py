@@ -94,6 +94,16 @@ def test_paths_are_taken_as_they_are(command: Command) -> None:
     assert seen[0].source == cli.compose(f"source={path}", "name=mine").source == path.replace("${name}", "mine")
 
 
+def test_a_date_is_no_number(command: Command) -> None:
+    assert cli.compose("name=2024_01_05").run_dir == "runs/2024_01_05"
+    assert cli.compose("classifier.steps=1_000").classifier.steps == 1000
+
+
+def test_no_job_is_unpickled(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(double_seed, "--experimental-rerun", str(tmp_path / "config.pickle")) == 2
+    assert "unpickles a file, and with it whatever code it holds" in capfd.readouterr().err
+
+
 @given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])), st.sampled_from(["ü", "a=b", "~'"]))
 def test_any_path_is_a_value(text: str, odd: str) -> None:
     """Read as it stands: quotes and backslashes, too."""

@@ -88,6 +88,26 @@ def test_settings(photos: Path, command: Command, monkeypatch: pytest.MonkeyPatc
     assert cfg.classifier.augment.jitter == [0.3, 0.3, 0.3, 0.1]  # of experiment=photos
 
 
+def test_a_project_without_saliency_maps(photos: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = command("mine", *FLAGS, "--tags-only")
+    assert (code, "saliency" in out, "no saliency map" in err) == (0, False, False)
+    monkeypatch.chdir("mine")
+    seen: list[Config] = []
+
+    def look(cfg: Config) -> Result:
+        seen.append(cfg)
+        return prepare.run(cfg)
+
+    monkeypatch.setattr(sys, "argv", ["verb", "--config-dir", ".", "experiment=project"])
+    entrypoint(look)()
+    (cfg,) = seen
+    assert (cfg.classifier.kind, cfg.pseudo_masks.saliency, cfg.pseudo_masks.logit_adjustment) == ("cam", "none", 0)
+    assert cfg.segmenter.image_size == [64, 64]
+    monkeypatch.chdir("..")
+    code, _, err = command("other", *FLAGS, "--tags-only", "--saliency", "maps")
+    assert (code, "leave out --saliency" in err) == (2, True)
+
+
 @pytest.mark.parametrize(("longer", "side"), [(60, 64), (450, 320), (640, 448), (300, 224), (4000, 448)])
 def test_sizes_follow_the_photos(longer: int, side: int) -> None:
     assert init.side_for([10, longer, 5000]) == side
@@ -97,7 +117,7 @@ def test_next_commands(photos: Path, command: Command) -> None:
     _, out, err = command("mine", *FLAGS)
     lines = [line.strip() for line in out.splitlines() if line.startswith("  ")]
     assert [line.split()[:4] for line in lines] == [["eps", f"stage{n}", "--config-dir", "."] for n in (1, 2, 3)]
-    assert "saliency=u2net" in lines[0]
+    assert "saliency=rembg" in lines[0]
     assert "6 of 6 photos have no saliency map" in err
     _, out, err = command("other", *FLAGS, "--saliency", "maps")
     assert "saliency" not in out

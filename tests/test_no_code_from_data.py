@@ -1,21 +1,27 @@
 """Nothing that a file says is ever run: planted programs stay where they are, and the source has no door for them."""
 
 import ast
+import io
 import os
 import pickle
+import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import EpsImagePlugin, Image
 
 import eps
 from eps.checkpoints.initial_weights import load_initial_weights
 from eps.checkpoints.released import load_released
-from eps.data.artifacts import read_scores
+from eps.data.artifacts import read_mask, read_scores
 from eps.data.cls_labels import read_cls_labels
+from eps.data.images import check_image, read_image, read_image_size
+from eps.data.shards import read_shard
 from eps.engine.checkpoint import ResumeFile, load_classifier_for, load_segmenter
 from eps.errors import UserError
 from eps.nn.backbone import Backbone
@@ -82,6 +88,61 @@ def test_stored_scores(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is damaged"):
         read_scores(path)
     assert not place.exists()
+
+
+@pytest.fixture
+def ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What there is once Pillow has started Ghostscript: one of ours comes first."""
+    program, place = tmp_path / "bin" / "gs", tmp_path / "made by the file"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch '{place}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where it has looked for it before
+    return place
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("reader", [read_image, check_image, read_image_size, read_mask])
+def test_photo_that_is_a_program(tmp_path: Path, ghostscript: Path, reader: Callable[[Path], object]) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(POSTSCRIPT)
+    with pytest.raises(UserError, match=r"a\.jpg cannot be read as an image: it is none of JPEG, "):
+        reader(path)
+    assert not ghostscript.exists()
+
+
+def test_photo_in_a_shard_that_is_a_program(tmp_path: Path, ghostscript: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in (("a.jpg", POSTSCRIPT), ("a.json", b'["train"]')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    (photo,) = read_shard(tmp_path / "a.tar", ("train",))
+    assert photo.image is None
+    assert "its photo cannot be read as an image" in photo.fault
+    assert not ghostscript.exists()
+
+
+def test_postscript_is_what_it_claims(tmp_path: Path, ghostscript: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(POSTSCRIPT)
+    with Image.open(tmp_path / "a.jpg") as image, suppress(OSError):
+        image.load()
+    assert ghostscript.exists()
+
+
+def test_images_are_opened_in_one_place() -> None:
+    """Which says by whose readers."""
+    found = []
+    for path in (ROOT / "eps").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.module == "PIL.Image")
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Image.open"):
+                given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                found.append((path.relative_to(ROOT).as_posix(), given.get("formats")))
+    assert found == [("eps/data/images.py", "FORMATS")]
 
 
 def test_planted_files_are_what_they_claim(tmp_path: Path) -> None:

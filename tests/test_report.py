@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from eps import build, report
 from eps.cli import compose
 from eps.data import railroad
-from eps.data.artifacts import write_json, write_mask
+from eps.data.artifacts import write_json, write_mask, write_saliency
 from eps.data.layout import DatasetFolder
 from eps.engine.agreement import THRESHOLDS
 from eps.engine.checkpoint import save_model
@@ -48,10 +49,15 @@ def trained(folder: Path, **config: Any) -> None:
     write_json(folder / "run.json", {"seconds": 2.0})
 
 
-def labelled(folder: Path, photos: list[str], backend: str) -> None:
+def labelled(folder: Path, photos: list[str], backend: str, *, threshold: float | str = "auto") -> None:
     for photo in photos:
         write_mask(folder / "masks" / f"{photo}.png", np.full((64, 64), 2, dtype=np.uint8))
-    content = {"config": {"crf": backend}, "threshold": 0.4, "threshold_curve": [0.5] * len(THRESHOLDS)}
+    content = {
+        "config": {"crf": backend, "threshold": threshold},
+        "threshold": 0.4,
+        "threshold_curve": [0.5] * len(THRESHOLDS),
+        "score": 0.625,
+    }
     write_json(folder / "manifest.json", content)
     write_json(folder / "run.json", {"seconds": 1.0})
 
@@ -109,18 +115,34 @@ def test_photos_without_truth_and_baselines_make_a_report_too(cfg: Config, capsy
     root, run = Path(cfg.data.root), Path(cfg.run_dir)
     for kind in ("Class", "Object", "Context"):
         shutil.rmtree(root / f"Segmentation{kind}")
-    labelled(run / "pseudo_masks", DatasetFolder.open(root).ids("train"), "none")
+    photos = DatasetFolder.open(root).ids("train")
+    labelled(run / "pseudo_masks", photos, "none", threshold=0.4)
+    for photo, rows in zip(photos, (16, 64, 32), strict=True):  # the masks cover everything
+        saliency = np.zeros((64, 64), dtype=np.uint8)
+        saliency[:rows] = 255
+        write_saliency(root / "SALImages" / f"{photo}.png", saliency)
     result = report.run(cfg)
     assert math.isnan(result.score)
     summary = json.loads((result.path.parent / "summary.json").read_text())
     assert summary["supervision_ratio"] is None
     assert summary["rows"]["eps"]["miou_train"] is None
     assert summary["seconds"]["pseudo_masks"] == 1.0
-    assert "caption>truth" not in result.path.read_text(encoding="utf-8")
+    assert summary["rows"]["eps"]["agreement"] == 0.625
+    page = result.path.read_text(encoding="utf-8")
+    cards = re.findall(
+        r"<h3><code>(\w+)</code>.*?IoU with saliency ([\d.]+)</span>.* <span class=\"rank\">(\w+)<", page
+    )
+    assert [card[:2] for card in cards] == [(photos[1], "1.00"), (photos[2], "0.50"), (photos[0], "0.25")]
+    assert cards[2][2] == "worst"
+    assert "not by truth: the best, the middle and the worst" in page
+    assert not [words for words in ("caption>truth", "True masks", "mIoU", "leakage", "AP50") if words in page]
+    assert "<h3>Threshold, set</h3>" in page
     printed = capsys.readouterr().out
     assert "EPS" in printed
     assert "CAM" not in printed
-    assert "\N{EN DASH}" in printed
+    assert "0.625" in printed
+    assert printed.split()[:2] == ["agreement", "0..1"]
+    assert "mIoU" not in printed
     assert "ratio" not in printed
 
 

@@ -1,5 +1,6 @@
 """What the door refuses, and that it watches every number."""
 
+import math
 import re
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
@@ -102,6 +103,8 @@ def changed(cfg: Config, key: str, value: object) -> Config:
         ("classifier.augment.jitter", [0.3, 0.3, 0.3]),
         ("classifier.augment.jitter", [0.3, 0.3, 0.3, 0.6]),
         ("pseudo_masks.scales", []),
+        ("pseudo_masks.scales", [math.inf]),
+        ("pseudo_masks.crf_parameters.bilateral_srgb", 1e-300),
         ("pseudo_masks.scales", [0.5, 0.0]),
         ("pseudo_masks.threshold", 0.0),
         ("pseudo_masks.threshold", 1.0),

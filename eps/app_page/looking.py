@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -97,21 +97,33 @@ def instances(
     return limited.instances(seen.output, size=size or (photo.height, photo.width))
 
 
-def instances_picture(networks: Networks, seen: Seen, limits: Limits) -> Image.Image | None:
-    """The photo under its instances, drawn at the page's size."""
+def instances_picture(networks: Networks, seen: Seen, limits: Limits, *, found: Instances | None) -> Image.Image | None:
+    """The photo under its instances, those that have pixels in it, drawn at the page's size.
+
+    `found` is what `instances` gives at the photo's own size.
+    """
     photo = fit(seen.upload.photo, SIDE)
-    found = instances(networks, seen, limits, size=(photo.height, photo.width))
-    return None if found is None else found.draw(photo)
+    drawn = instances(networks, seen, limits, size=(photo.height, photo.width))
+    if found is None or drawn is None:
+        return None
+    visible = found.masks.flatten(1).any(dim=1)
+    return _only(drawn, visible).draw(photo)
+
+
+def _only(found: Instances, kept: Bool[Tensor, " n"]) -> Instances:
+    boxes, scores, classes, masks = (part[kept] for part in found)
+    return replace(found, boxes=boxes, scores=scores, classes=classes, masks=masks, mask_scores=found.mask_scores[kept])
 
 
 def rows(found: Instances | None) -> list[Row]:
-    """A table of instances, one a row, in pixels of the photo; see `HEADINGS`."""
+    """A table of instances, one a row, in pixels of the photo, without those that have none; see `HEADINGS`."""
     if found is None:
         return []
     corners = [[round(edge) for edge in box] for box in found.boxes.tolist()]
     boxes = [f"{x1}, {y1}, {x2 - x1}, {y2 - y1}" for x1, y1, x2, y2 in corners]
     scores = [round(score, 3) for score in found.scores.tolist()]
-    return list(zip(found.names, scores, boxes, found.masks.flatten(1).sum(dim=1).tolist(), strict=True))
+    listed = zip(found.names, scores, boxes, found.masks.flatten(1).sum(dim=1).tolist(), strict=True)
+    return [row for row in listed if row[-1]]
 
 
 def of_class(labels: UInt8[np.ndarray, "h w"], only: int) -> UInt8[np.ndarray, "h w"]:
@@ -181,7 +193,11 @@ def write_files(
 def _write_coco(path: Path, networks: Networks, seen: Seen, found: Instances) -> Path:
     name, photo = seen.upload.name, seen.upload.photo
     parts = zip(found.classes.tolist(), found.masks.cpu().numpy(), found.mask_scores.tolist(), strict=True)
-    listed = [LabelledInstance(class_index=c, mask=mask, uncertain=False, score=score) for c, mask, score in parts]
+    listed = [
+        LabelledInstance(class_index=c, mask=mask, uncertain=False, score=score)
+        for c, mask, score in parts
+        if mask.any()
+    ]
     write_instances(path, {name: listed}, sizes={name: (photo.height, photo.width)}, classes=networks.classes)
     return path
 

@@ -1,6 +1,6 @@
 """A run's pseudo-masks, the worst first, and the list of those that somebody has marked as bad."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -9,18 +9,67 @@ import numpy as np
 from PIL import Image
 
 from eps.app_page.looking import EVERY, SIDE
-from eps.data.artifacts import read_scores
+from eps.data.artifacts import read_json, read_scores
 from eps.data.datasets import read_saliency
 from eps.data.exclusion import read_exclusion, write_exclusion
+from eps.data.images import read_header
 from eps.data.layout import DatasetFolder
 from eps.data.mask_sources import PseudoMasks
 from eps.engine.agreement import disagreement
-from eps.errors import UserError
+from eps.errors import UserError, some
 from eps.report_page.pictures import fit, paint_labels, paint_map
 
 THUMBNAIL = 224
 ALL, MARKED, UNMARKED = "all", "marked as bad", "not marked"
 """Which photos to browse."""
+NAMES, SIZES = 4, 32
+"""Of so many classes a difference names the names, and of so many photos it compares the sizes."""
+
+
+class Stated(NamedTuple):
+    """What pseudo-masks say of the dataset that they were made from."""
+
+    classes: tuple[str, ...]
+    sizes: Mapping[str, tuple[int, int]]
+    """(height, width) of each photo."""
+
+
+def read_stated(path: Path) -> Stated:
+    """Of an `instances.json`. Raises `UserError` for another content."""
+    content = read_json(path)
+    try:
+        sizes = {str(one["file_name"]): (int(one["height"]), int(one["width"])) for one in content["images"]}
+        return Stated(tuple(str(category["name"]) for category in content["categories"]), sizes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not say of which classes and photos it is ({error!r}): run stage 2 again"
+        ) from error
+
+
+def difference(stated: Stated, folder: DatasetFolder, *, split: str) -> str | None:
+    """In what a dataset is another one than pseudo-masks were made from, if it is: classes, photos of the split, sizes.
+
+    It speaks of the pseudo-masks as "it".
+    """
+    if stated.classes != folder.classes:
+        return different_classes(stated.classes, folder.classes)
+    listed = set(folder.splits.get(split, ())) & set(folder.labels)
+    for photo in stated.sizes:
+        if photo not in listed or not folder.has_photo(photo):
+            return f"split {split!r} of {folder.root} has no photo {photo!r}, which it has a mask of"
+    for photo in list(stated.sizes)[:: max(1, len(stated.sizes) // SIZES)]:
+        (height, width), size = stated.sizes[photo], read_header(folder.photo_path(photo), name=photo).size
+        if size != (height, width):
+            return f"its mask of {photo!r} is {width}x{height}, the photo {size[1]}x{size[0]}"
+    return None
+
+
+def different_classes(its: Sequence[str], others: Sequence[str]) -> str:
+    """What to say of classes that are not the same."""
+    more, less = [name for name in its if name not in others], [name for name in others if name not in its]
+    told = [(more, "it is of"), (less, "it is not of")]
+    parts = [f"{words} {some(names, most=NAMES)}" for names, words in told if names]
+    return ", ".join(parts) or "its classes have another order"
 
 
 class Reviewed(NamedTuple):
@@ -34,17 +83,10 @@ class Reviewed(NamedTuple):
 
 
 class Review:
-    """The pseudo-masks of a run beside the dataset that they were made for.
-
-    Raises `UserError` where the dataset is another one: it has not these photos, or other classes.
-    """
+    """The pseudo-masks of a run beside the dataset that they were made from; see `difference`."""
 
     def __init__(self, masks: PseudoMasks, folder: DatasetFolder) -> None:
         self.masks, self.folder = masks, folder
-        missing = [photo for photo in masks.photos if photo not in folder.labels or not folder.has_photo(photo)]
-        if missing:
-            way_out = "give the dataset that they were made for, data=... data.root=..."
-            raise UserError(f"{folder.root} has no photo {missing[0]!r}, which {masks.folder} has a mask of: {way_out}")
 
     def survey(self, advance: Callable[[int], None] = lambda done: None) -> list[Reviewed]:
         """Look at every mask once; `advance` is told how many it has been."""
@@ -77,7 +119,8 @@ class Review:
             shown.append((fit(Image.fromarray(saliency), SIDE).convert("RGB"), "saliency"))
         scores = self.masks.folder / "scores" / f"{photo}.npz"
         if scores.is_file():
-            shown.append((paint_map(image, read_scores(scores).max(axis=0), side=SIDE), "localization maps, the best"))
+            maps = read_scores(scores, classes=len(self.folder.classes), size=(image.height, image.width))
+            shown.append((paint_map(image, maps.max(axis=0), side=SIDE), "localization maps, the best"))
         return shown
 
 

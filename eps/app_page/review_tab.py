@@ -29,7 +29,7 @@ class ReviewTab:
                 [("all classes", EVERY), *classes], value=EVERY, label="Class", elem_id="review_class"
             )
             self.which = gr.Radio([ALL, UNMARKED, MARKED], value=ALL, label="Photos", elem_id="which")
-            self.page = gr.Slider(1, 2, value=1, step=1, label="Page", elem_id="page", buttons=[])
+            self.page = gr.Slider(1, 2, value=1, step=1, label="Page", elem_id="page", buttons=[], visible=False)
         self.count = gr.Markdown(elem_id="count")
         self.gallery = gr.Gallery(
             show_label=False,
@@ -83,7 +83,7 @@ class ReviewTab:
         rows = self._surveyed(progress)
         listed = [row.photo for row in worst_first(rows, only=only, which=which, marked=self.marks.read())]
         pages = max(1, -(-len(listed) // PAGE))
-        return listed, gr.update(value=1, maximum=max(2, pages), interactive=pages > 1), 0
+        return listed, gr.update(value=1, maximum=max(2, pages), visible=pages > 1), 0
 
     def _surveyed(self, progress: Any) -> Sequence[Reviewed]:
         """Every mask is looked at when somebody opens the tab first."""
@@ -105,7 +105,7 @@ class ReviewTab:
 
     def _caption(self, photo: str, marked: set[str]) -> str:
         value = self._survey[photo].disagreement
-        return " ".join([*["\N{CROSS MARK}"] * (photo in marked), photo, "" if value is None else f"{value:.2f}"])
+        return " ".join([*["BAD"] * (photo in marked), photo, "" if value is None else f"{value:.2f}"])
 
     @told
     def on_choice(self, page: int, chosen: gr.SelectData) -> int:

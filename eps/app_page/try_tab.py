@@ -153,9 +153,9 @@ class TryTab:
         if seen is None:
             return None, None, []
         limits = Limits(score, nms_iou, only)
-        table = [list(row) for row in rows(instances(self.networks, seen, limits))]
-        drawn = instances_picture(self.networks, seen, limits)
-        return drawn, labels_picture(seen, seen.semantic, only=only), table
+        found = instances(self.networks, seen, limits)
+        drawn = instances_picture(self.networks, seen, limits, found=found)
+        return drawn, labels_picture(seen, seen.semantic, only=only), [list(row) for row in rows(found)]
 
     @told
     def on_tags(self, seen: Seen | None, tags: Sequence[int]) -> Any:

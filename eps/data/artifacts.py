@@ -5,6 +5,8 @@ Everything is written under a temporary name and renamed, so that a half-written
 
 import hashlib
 import json
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,15 +19,23 @@ from PIL import Image
 
 from eps.data.atomic import replaced
 from eps.data.coco_segmentation import checked_segmentation
-from eps.data.images import read_image
+from eps.data.files import demand_regular
+from eps.data.images import MAX_PIXELS, read_image
 from eps.data.palette import label_image
 from eps.errors import UserError
 from eps.ops.extents import extent
 from eps.ops.rle import decode_rle, encode_rle
 
+_NO_SCORES = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, OverflowError, RuntimeError, MemoryError),
+    *(BadZipFile, zlib.error, struct.error),
+)
+"""What numpy and zipfile raise for files that are no archives of arrays."""
+
 
 def file_hash(path: Path) -> str:
     """The SHA-256 of what a file holds, in hex."""
+    demand_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -48,7 +58,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
 
 
@@ -83,17 +93,64 @@ def write_scores(path: Path, scores: Float[np.ndarray, "c H W"]) -> None:
         )
 
 
-def read_scores(path: Path) -> Float[np.ndarray, "c H W"]:
-    """Read what `write_scores` wrote, as float32. Raises `UserError` where it is missing or broken."""
+def read_scores(
+    path: Path, *, classes: int | None = None, size: tuple[int, int] | None = None
+) -> Float[np.ndarray, "c H W"]:
+    """Read what `write_scores` wrote, as float32.
+
+    Raises `UserError` where it is missing or broken, or not of so many classes and this size (height, width).
+    """
     if not path.is_file():
         raise UserError(f"{path} is missing: run eps.pseudo_masks with pseudo_masks.save_scores=true")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            scores = np.zeros(content["shape"], dtype=np.float32)
-            scores[content["present"]] = content["scores"]
-    except (OSError, EOFError, ValueError, KeyError, MemoryError, BadZipFile) as error:
+            count, height, width = _shape_of_scores(content["shape"])
+            _demand_shape(path, (count, height, width), classes=classes, size=size)
+            present, stored = _checked_scores(content["present"], content["scores"], (count, height, width))
+            scores = np.zeros((count, height, width), dtype=np.float32)
+            scores[present] = stored
+    except _NO_SCORES as error:
         raise UserError(f"{path} is damaged: remove it, and eps.pseudo_masks makes the maps anew") from error
     return scores
+
+
+def _shape_of_scores(shape: np.ndarray) -> tuple[int, int, int]:
+    """Classes, height and width. Raises ValueError for what no photo has."""
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or shape.min() < 0:
+        raise ValueError("no shape of maps")
+    count, height, width = (int(side) for side in shape)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"maps of {height} x {width} pixels")
+    return count, height, width
+
+
+def _demand_shape(
+    path: Path, shape: tuple[int, int, int], *, classes: int | None, size: tuple[int, int] | None
+) -> None:
+    count, height, width = shape
+    if classes not in (None, count) or size not in (None, (height, width)):
+        wanted = (count if classes is None else classes, *((height, width) if size is None else size))
+        told = f"{path} has maps of (classes, height, width) {shape}, wanted are {wanted}"
+        raise UserError(f"{told}: remove it, and eps.pseudo_masks makes the maps anew")
+
+
+def _checked_scores(
+    present: np.ndarray, stored: np.ndarray, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class indices and their maps. Raises ValueError where they do not fit together or are no scores.
+
+    Those of a class are 0..1; shared out anew between classes, as `adjust_shares` does, none is more than all were.
+    """
+    count, height, width = shape
+    if present.ndim != 1 or present.dtype.kind not in "iu" or len(np.unique(present)) < len(present):
+        raise ValueError("no list of classes")
+    if not ((present >= 0) & (present < count)).all():
+        raise ValueError("classes that are none")
+    if stored.dtype.kind != "f" or stored.shape != (len(present), height, width):
+        raise ValueError("maps of another shape")
+    if not ((stored >= 0) & (stored <= count)).all():  # nor nan
+        raise ValueError("values that are no scores")
+    return present, stored
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -149,7 +206,7 @@ def read_instances(path: Path) -> dict[str, list[LabelledInstance]]:
                     score=float(annotation.get("score", 1.0)),
                 )
             )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} does not hold instances in COCO's format with RLE: {error!r}") from error
     return found
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from safetensors import SafetensorError
 from eps.errors import UserError
 
 _OLD = ".old"
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    errno.ENAMETOOLONG,
+)
 
 
 @contextmanager
@@ -37,6 +40,21 @@ def replaced(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, names: Set[str]) -> None:
+    """Remove what killed runs have left of files with these names, which nobody else may be writing now.
+
+    `replaced` does not do so by itself: of some files there are several writers, of others so many in a folder that
+    to look through it for each would take hours.
+    """
+    if not folder.is_dir():
+        return
+    with _writable(folder):
+        for found in [path for path in folder.iterdir() if path.name.startswith(".")]:
+            target = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}(\.[^.]+)?", found.name)
+            if target and target[1] in names and Path(target[1]).suffix == (target[2] or "") and not found.is_dir():
+                found.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from eps.data.artifacts import read_json
 from eps.data.files import id_of
+from eps.data.images import MAX_PIXELS
 from eps.data.listing import Form, Listing, Places, existing, refuse_background, set_aside
 from eps.errors import UserError
 
@@ -135,7 +136,7 @@ def read_coco(path: Path) -> CocoFile:
             if annotation["category_id"] not in class_of:
                 raise ValueError(f"annotation {annotation.get('id')} has no category of the file")
             photos[ids[annotation["image_id"]]].annotations.append(annotation)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} does not hold instances in COCO's format: {error!r}") from error
     names = tuple(name for _, name in categories)
     if not names or len(set(names)) < len(names) or len(class_of) < len(names):
@@ -153,7 +154,7 @@ def _photos(images: Sequence[Mapping[str, Any]]) -> tuple[dict[str, CocoPhoto], 
         if photo in photos or image["id"] in ids:
             raise ValueError(f"image {image['id']}, {photo}, stands there twice")
         height, width = int(image["height"]), int(image["width"])
-        if min(height, width) < 1:
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
             raise ValueError(f"image {image['id']}, {photo}, is {width}x{height}")
         photos[photo] = CocoPhoto(height, width, [])
         ids[image["id"]] = photo

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from eps.data.artifacts import read_json
 from eps.data.class_names import BACKGROUND
 from eps.data.coco_segmentation import box_of, checked_segmentation, has_outline
+from eps.data.images import MAX_PIXELS
 from eps.errors import some
 
 EXAMPLES = 5
@@ -100,6 +101,9 @@ def _image_faults(images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         odd = [str(image.get("file_name")) for image in images if key in image and not fits(image[key])]
         if odd:
             yield f"the {key} of {_count(len(odd), 'image')} is {meant}: {_some(odd)}"
+    sized = [image for image in images if _is_size(image.get("height")) and _is_size(image.get("width"))]
+    if large := [str(image.get("file_name")) for image in sized if image["height"] * image["width"] > MAX_PIXELS]:
+        yield f"{_count(len(large), 'image')} would have more than {MAX_PIXELS} pixels, no photo does: {_some(large)}"
     for key in ("id", "file_name"):
         twice = [value for value, n in Counter(str(image.get(key)) for image in images).items() if n > 1]
         if twice:

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 from pycocotools import mask as coco_mask
 
-MAX_PIXELS = 2 * 89_478_485
-"""Where Pillow takes an image for a decompression bomb: a few run lengths can make up any size."""
+from eps.data.images import MAX_PIXELS
 
 
 def has_outline(annotation: Mapping[str, Any]) -> bool:
@@ -44,7 +43,7 @@ def checked_segmentation(segmentation: Any, *, height: int, width: int) -> Any |
 
     Raises KeyError, TypeError, ValueError or OverflowError for anything else, and for photos larger than any.
     """
-    if not 0 <= height * width <= MAX_PIXELS:
+    if not 0 <= height * width <= MAX_PIXELS:  # a few run lengths can make up any size
         raise ValueError(f"a photo of {height} x {width} pixels")
     if not isinstance(segmentation, list):
         return coco_mask.frPyObjects(_run_lengths(segmentation, height, width), height, width)

@@ -8,6 +8,8 @@ from unicodedata import category
 from eps.errors import UserError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+LONGEST = 215
+"""Bytes of a photo's name: file systems take 255, of which a key, suffixes and a temporary name need up to 35."""
 
 
 def files_by_id(folder: Path, suffixes: Sequence[str], *, without: Sequence[Path] = ()) -> dict[str, Path]:
@@ -34,8 +36,23 @@ def id_of(file: str) -> str:
 def is_safe(photo: str) -> bool:
     """Whether an id names a file below a folder: no way up or out, nothing that no file name should hold."""
     parts = photo.split("/")
-    odd = any(category(character) in ("Cc", "Cs") for character in photo)  # control characters, lone surrogates
-    return not odd and "\\" not in photo and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
+    return is_text(photo) and "\\" not in photo and not {"", ".", ".."} & set(parts) and ":" not in parts[0]
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be shown and written: no control characters, no bytes that are not UTF-8."""
+    return not any(category(character) in ("Cc", "Cs") for character in name)
+
+
+def is_short(photo: str) -> bool:
+    """Whether files can be written under an id: file systems limit the bytes of a name, not of a path."""
+    return len(photo.rpartition("/")[2].encode("utf-8", "surrogatepass")) <= LONGEST
+
+
+def demand_regular(path: Path) -> None:
+    """Raises `UserError` for what is there but is no file: reading a pipe or a device may never end."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file but a folder, pipe or device: put a file there")
 
 
 def _refuse(error: OSError) -> None:

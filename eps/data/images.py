@@ -1,15 +1,42 @@
 """Reading image files: one error for whatever is wrong with them."""
 
 import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from eps.errors import UserError
+from eps.data.files import demand_regular
+from eps.errors import UserError, one_line
 
-_FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error, Image.DecompressionBombError)
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Whose readers may see a file, whatever its name: others of Pillow's start programs (EPS: Ghostscript), or crash.
+
+That of JPEG reads what phones write as MPO, too.
+"""
+MAX_PIXELS: Final = 2 * 89_478_485
+"""Where Pillow takes an image for a decompression bomb: nothing that is said of a larger photo can be true."""
+_MODES: Final = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
+"""Pillow's modes that become RGB, or labels, without loss."""
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+_FAULTS = (*_BROKEN, MemoryError, Image.DecompressionBombError)
 """What Pillow raises for files that are no images."""
 
 
@@ -22,13 +49,12 @@ class ImageHeader(NamedTuple):
 
 def read_header(image: Path | bytes, *, name: str) -> ImageHeader:
     """The header of an image's file, or of what one would hold. Raises `UserError`, which calls it `name`."""
-    try:
-        with _open(image) as opened:
+    with _opened(image, name=name) as opened:
+        turned = False
+        with suppress(*_BROKEN):  # in its EXIF data, that is
             turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            width, height = opened.size
-            return ImageHeader(opened.format or "", (width, height) if turned else (height, width))
-    except _FAULTS as error:
-        raise UserError(f"{name} cannot be read as an image: {error}") from error
+        width, height = opened.size
+        return ImageHeader(opened.format or "", (width, height) if turned else (height, width))
 
 
 def read_image_size(path: Path) -> tuple[int, int]:
@@ -38,38 +64,29 @@ def read_image_size(path: Path) -> tuple[int, int]:
 
 
 def check_image(path: Path) -> None:
-    """Raises `UserError` where `read_image` would, in less time: JPEGs are decoded small, PNGs by their checksums."""
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            if image.format == "PNG":
-                image.verify()
-            else:
-                image.draft(None, (1, 1))
-                image.load()
-    except _FAULTS as error:
-        raise UserError(f"{path} cannot be read as an image: {error}") from error
-    _demand_8_bits(mode, name=str(path))
+    """Raises `UserError` where `read_image` would, for JPEGs in less time: they are decoded small."""
+    with _opened(path, name=str(path)) as image:
+        image.draft(None, (1, 1))
+        image.load()
+    _demand_8_bits(image.mode, name=str(path))
 
 
 def read_image(path: Path) -> Image.Image:
     """An image as the file has it, fully read, and upright where its EXIF data tell how it was held.
 
-    Raises `UserError` where it cannot be read, or has more than 8 bits a channel.
+    Broken EXIF data tell nothing. Raises `UserError` where it cannot be read, or has more than 8 bits a channel.
     """
     return decode_image(path, name=str(path))
 
 
 def decode_image(held: Path | bytes, *, name: str) -> Image.Image:
     """As `read_image`, of a file or of what one would hold; `UserError` calls it `name`."""
-    try:
-        with _open(held) as image:
-            image.load()
+    with _opened(held, name=name) as image:
+        image.load()
+        with suppress(*_BROKEN):  # in its EXIF data, that is
             ImageOps.exif_transpose(image, in_place=True)
-            if image.mode == "P":  # colours are wanted, or the indices; Pillow would warn of the rest
-                image.info.pop("transparency", None)
-    except _FAULTS as error:
-        raise UserError(f"{name} cannot be read as an image: {error}") from error
+        if image.mode == "P":  # colours are wanted, or the indices; Pillow would warn of the rest
+            image.info.pop("transparency", None)
     _demand_8_bits(image.mode, name=name)
     return image
 
@@ -77,7 +94,20 @@ def decode_image(held: Path | bytes, *, name: str) -> Image.Image:
 def _demand_8_bits(mode: str, *, name: str) -> None:
     if mode == "F" or mode.startswith("I"):  # Pillow would cut the values off at 255
         raise UserError(f"{name} is of Pillow's mode {mode!r}: write it again with 8 bits a channel")
+    if mode not in _MODES:
+        raise UserError(f"{name} is of Pillow's mode {mode!r}: write it again as RGB")
 
 
-def _open(held: Path | bytes) -> Image.Image:
-    return Image.open(BytesIO(held) if isinstance(held, bytes) else held)
+@contextmanager
+def _opened(held: Path | bytes, *, name: str) -> Iterator[Image.Image]:
+    """The only place that opens images. What Pillow has against one, then and in the body, is a `UserError`."""
+    try:
+        if isinstance(held, Path):
+            demand_regular(held)
+        with Image.open(BytesIO(held) if isinstance(held, bytes) else held, formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name} cannot be read as an image: it is none of {', '.join(FORMATS)}") from error
+    except _FAULTS as error:
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"{name} cannot be read as an image: {reason}") from error

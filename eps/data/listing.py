@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eps.data.class_names import BACKGROUND
-from eps.data.files import is_safe
+from eps.data.files import LONGEST, demand_regular, is_safe, is_short
 from eps.errors import UserError
 
 ASIDE = "val"
@@ -86,9 +86,12 @@ def read_lists(root: Path, id_of_line: Callable[[str], str]) -> dict[str, tuple[
     return {path.stem: tuple(map(id_of_line, read_list(path))) for path in list_files(root)}
 
 
-def set_aside(ids: Sequence[str], val_share: float) -> dict[str, tuple[str, ...]]:
-    """The splits `train` and, if any, `val`: so large a share of the photos, chosen by a hash of the id."""
-    aside = {photo for photo in ids if _share(photo) < val_share}
+def set_aside(ids: Sequence[str], val_share: float, *, chance: str = "") -> dict[str, tuple[str, ...]]:
+    """The splits `train` and, if any, `val`: so large a share of the photos, chosen by a hash of the id.
+
+    Another `chance` chooses others: of photos that are left once some are put aside, the same would choose none.
+    """
+    aside = {photo for photo in ids if _share(chance + photo) < val_share}
     train = tuple(photo for photo in ids if photo not in aside)
     val = tuple(photo for photo in ids if photo in aside)
     return {"train": train, ASIDE: val} if val else {"train": train}
@@ -114,11 +117,14 @@ def tag_fault(tags: Sequence[str], classes: Sequence[str]) -> str | None:
 
 def id_fault(photo: str) -> str | None:
     """What is wrong with an id, if anything: artifacts are written under it."""
-    return None if is_safe(photo) else "is no id: ids are paths below the folder of the photos, without .. and suffix"
+    if not is_safe(photo):
+        return "is no id: ids are paths below the folder of the photos, without .. and suffix"
+    return None if is_short(photo) else f"is too long, files are written under it: {LONGEST} bytes at most, rename it"
 
 
 def read_list(path: Path) -> list[str]:
-    """The lines of a list, empty ones left out. Raises `UserError` for a file that is no text."""
+    """The lines of a list, empty ones left out. Raises `UserError` for what is no file, or no text."""
+    demand_regular(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

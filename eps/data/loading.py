@@ -1,5 +1,6 @@
 """Batches of a dataset, read ahead by other processes where asked for."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -20,10 +21,14 @@ def load_batches(
     A `UserError` in a worker is raised here as it was there.
     """
     try:
-        # its own generator: of the global one, which dropout draws from, a resumed run would take one number more
-        yield from DataLoader(
-            dataset, batch_sampler=draws, collate_fn=join, num_workers=workers, generator=torch.Generator()
-        )
+        with warnings.catch_warnings():  # of more workers than cores, which a container may have few of
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            # its own generator: of the global one, which dropout draws from, a resumed run would take one number more
+            loader = DataLoader(
+                dataset, batch_sampler=draws, collate_fn=join, num_workers=workers, generator=torch.Generator()
+            )
+            batches = iter(loader)
+        yield from batches
         return
     except UserError as error:  # torch hands on a worker's whole traceback, whose last line is the message
         message = str(error).strip().splitlines()[-1].removeprefix("eps.errors.UserError: ")

@@ -1,5 +1,6 @@
 """What a training or labelling step leaves beside its artifact: what made it, from what, how long, how good."""
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from eps.data.provenance import provenance
 from eps.errors import UserError
 
 MANIFEST = "manifest.json"
+_SEAL = "seal"
 RUN = "run.json"
 """Beside it: how long it took."""
 
@@ -46,8 +48,10 @@ class Recorder:
         manifest = recorded(self.folder)
         if manifest.get("fingerprint") != self.fingerprint or not intact(self.folder):
             return None
-        score: float | None = manifest["score"]
-        return math.nan if score is None else score
+        score = manifest.get("score", "")
+        if score is None:
+            return math.nan
+        return float(score) if type(score) in (int, float) else None  # else somebody has edited it: made anew
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
@@ -82,8 +86,23 @@ class Recorder:
             "files": {name: _facts(name, path) for name, path in files.items()},
             **facts,
         }
-        write_json(target / MANIFEST, {**content, "score": score if math.isfinite(score) else None})
+        write_json(target / MANIFEST, sealed({**content, "score": score if math.isfinite(score) else None}))
         write_json(target / RUN, {"seconds": round(time.monotonic() - self._began, 2)})
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with a hash of itself, by which edits are seen."""
+    return {**content, _SEAL: _seal(content)}
+
+
+def is_edited(content: Mapping[str, Any]) -> bool:
+    """Whether somebody has changed a record since it was sealed; of one without a seal nothing is known."""
+    return _SEAL in content and content[_SEAL] != _seal(content)
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in content.items() if key not in (_SEAL, "seconds")}
+    return fingerprint_of(json.dumps(json.loads(json.dumps(kept)), sort_keys=True))
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -106,9 +125,20 @@ def faults_of_artifact(folder: Path) -> list[str]:
     if not (folder / MANIFEST).is_file():
         raise UserError(f"{folder / MANIFEST} is missing: nothing is known of what lies there")
     listed = _listed(folder, "")
-    found = [f"{folder / name} {fault}" for name, facts in listed.items() if (fault := _fault(folder, name, facts))]
+    edited = [f"{folder / MANIFEST} has been edited"] if is_edited(recorded(folder)) else []
+    found = edited + faults_of_files(folder, listed)
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return found + [f"{folder / name} is not in its manifest" for name in sorted(there - {*listed, MANIFEST, RUN})]
+
+
+def faults_of_files(folder: Path, listed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which files of a folder have not the facts (see `file_facts`) that a record lists, one line each."""
+    return [f"{folder / name} {fault}" for name, facts in listed.items() if (fault := _fault(folder, name, facts))]
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """What a record lists of a file: its size and hash."""
+    return {"size": path.stat().st_size, "sha256": file_hash(path)}
 
 
 def foreign_files(folder: Path) -> list[str]:
@@ -140,7 +170,7 @@ def _is_foreign(folder: Path, name: str, facts: dict[str, Any] | None) -> bool:
     return facts is None or _fault(folder, name, facts) is not None
 
 
-def _fault(folder: Path, name: str, facts: dict[str, Any]) -> str | None:
+def _fault(folder: Path, name: str, facts: Mapping[str, Any]) -> str | None:
     path = folder / name
     if not is_safe(name) or not path.is_file():
         return "is missing"
@@ -150,5 +180,4 @@ def _fault(folder: Path, name: str, facts: dict[str, Any]) -> str | None:
 
 
 def _facts(name: str, path: Path) -> dict[str, Any]:
-    size = {"size": path.stat().st_size}
-    return size if name.startswith(SCORES) else {**size, "sha256": file_hash(path)}
+    return {"size": path.stat().st_size} if name.startswith(SCORES) else file_facts(path)

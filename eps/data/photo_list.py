@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eps.data.files import PHOTO_SUFFIXES, files_by_id
+from eps.data.files import LONGEST, PHOTO_SUFFIXES, demand_regular, files_by_id, is_short, is_text
 from eps.errors import UserError
 
 
@@ -10,13 +10,24 @@ def photos_at(place: Path) -> dict[str, Path]:
     """Photos by id: those in and below a folder by their path in it, those of a list, or one, by their names.
 
     A list is a text file (.txt) with a path a line, relative to the list. Raises `UserError` where there is no such
-    file or folder, no photo, or two of a name.
+    file or folder, no photo, two of a name, or a name under which nothing can be written.
     """
+    found = _found(place)
+    for photo, path in found.items():
+        if not is_text(photo):
+            raise UserError(f"source={str(place)!a}: {str(path)!a} is no name in UTF-8 that can be shown: rename it")
+        if not is_short(photo):
+            raise UserError(f"{path}: its name is too long, files are called after it: {LONGEST} bytes at most")
+    return found
+
+
+def _found(place: Path) -> dict[str, Path]:
     if place.is_dir():
         found = files_by_id(place, PHOTO_SUFFIXES)
         if not found:
             raise UserError(f"source={place}: no photo in there ({', '.join(PHOTO_SUFFIXES)})")
         return dict(sorted(found.items()))
+    demand_regular(place)
     if not place.is_file():
         raise UserError(f"source={place}: no such file or folder; give a photo, folder, list, video, or split:NAME")
     return _listed(place) if place.suffix.lower() == ".txt" else {place.stem: place}

@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from eps.data.files import PHOTO_SUFFIXES, files_by_id, id_of
+from eps.data.files import PHOTO_SUFFIXES, files_by_id, id_of, names_below
 from eps.data.listing import ASIDE, Form, Listing, Places, existing, id_fault, refuse_background, set_aside, tag_fault
 from eps.data.tag_table import Row, read_rows
-from eps.errors import UserError
+from eps.errors import UserError, some
+
+UNREAD = (".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 
 def photos_form(root: Path, places: Places, *, classes: Sequence[str], val_share: float) -> Form:
@@ -39,7 +41,7 @@ def photos_form(root: Path, places: Places, *, classes: Sequence[str], val_share
 def _read(root: Path, path: Path, places: Places, classes: tuple[str, ...], val_share: float) -> Listing:
     without = [root / name for name in places.no_photos]
     photos = {i: file.relative_to(root) for i, file in files_by_id(root, PHOTO_SUFFIXES, without=without).items()}
-    rows = read_rows(path, photos=photos)
+    rows = read_rows(path, photos=photos, classes=classes)
     classes = classes or tuple(sorted({label for row in rows for label in row.labels}))
     if not classes:
         raise UserError(f"{path} has no label: write lines of the form file,label;label")
@@ -51,18 +53,15 @@ def _read(root: Path, path: Path, places: Places, classes: tuple[str, ...], val_
         labels={id_of(row.file): row.labels for row in rows},
         splits=set_aside(ids, val_share),
         faults=faults,
-        notes=tuple(_notes(path, classes, left_out=len(photos.keys() - set(ids)))),
+        notes=tuple(_notes(root, path, classes, left_out=len(photos.keys() - set(ids)))),
     )
 
 
-def _notes(path: Path, classes: Sequence[str], *, left_out: int) -> Iterator[str]:
+def _notes(root: Path, path: Path, classes: Sequence[str], *, left_out: int) -> Iterator[str]:
     if left_out:
         yield f"{path}: {left_out} photos of the folder are not in it and are left out"
-    yield from (
-        f"{path}: {name!r}, with a comma, is one class: labels are parted by semicolons"
-        for name in classes
-        if "," in name
-    )
+    if others := [name for name in names_below(root) if name.lower().endswith(UNREAD)]:
+        yield f"{root}: pictures of kinds that are not read, save them as JPEG or PNG: {some(others, most=3)}"
     first: dict[str, str] = {}
     for name in classes:
         other = first.setdefault(name.casefold(), name)

@@ -212,6 +212,7 @@ class ResumeFile:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             if content["fingerprint"] != self.fingerprint:
+                remark(f"{self.path} is of other settings or data: training starts afresh and replaces it")
                 return Position(0, [])
             position = Position(int(content["step"]), list(content["history"]))
             for name, part in parts.items():

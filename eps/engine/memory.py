@@ -90,7 +90,8 @@ def free_gib(device: torch.device) -> float:
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # of jobs before this one
         return (torch.cuda.mem_get_info(device)[0] + idle) / GIB
-    sharers = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    sharers = int(told) if told.isdecimal() and int(told) else 1
     available: int = psutil.virtual_memory().available
     return min(available, _left_in_container()) / GIB / sharers
 

@@ -124,7 +124,7 @@ def read_description(entries: Mapping[str, str], *, source: str) -> Description:
             fields[name] = tuple(fields[name])
         fields["scales"] = tuple(tuple(level) for level in fields["scales"])
         description = Description(**fields)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{source} is not of eps.export (its metadata lack {error}): export the segmenter") from error
     if description.format != FORMAT or not {*OUTPUTS} <= {*description.outputs}:
         raise UserError(f"{source} is of the format {description.format}, not {FORMAT}: export the segmenter again")

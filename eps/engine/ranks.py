@@ -25,7 +25,10 @@ PATIENCE = timedelta(hours=6)
 
 def launched() -> int:
     """How many processes a launcher says that it has started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    told = os.environ.get("WORLD_SIZE") or "1"
+    if not told.isdecimal():
+        raise UserError(f"WORLD_SIZE={told}: must be a number of processes, as a launcher sets it")
+    return int(told)
 
 
 def join(*, device: str) -> None:
@@ -34,6 +37,9 @@ def join(*, device: str) -> None:
         return
     if "LOCAL_RANK" not in os.environ:
         raise UserError(f"WORLD_SIZE={launched()} without a LOCAL_RANK: start several processes with torchrun")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
+        if not os.environ.get(name, "0").isdecimal():
+            raise UserError(f"{name}={os.environ[name]}: must be a number, as a launcher sets it")
     PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
 
 

@@ -13,10 +13,11 @@ from eps.data.artifacts import read_mask, read_scores
 from eps.data.layout import DatasetFolder
 from eps.data.truth import Truth
 from eps.engine.instances import Instances
+from eps.errors import UserError
 from eps.ops.pseudo_labels import label_map
 from eps.report_page.parts import Parts, read_evaluation
 from eps.report_page.pictures import Chip, Picture, class_chip, paint_instances, paint_labels, paint_map, show
-from eps.report_page.ranking import Chosen
+from eps.report_page.ranking import Chosen, Measure
 
 PHOTOS = 12
 """Of a gallery that cannot rank its photos."""
@@ -37,9 +38,11 @@ class Card(NamedTuple):
     pictures: list[Picture]
     classes: tuple[str, ...] = ()
     """By which it can be found."""
-    miou: float | None = None
-    """The photo's own, in percent."""
+    score: float | None = None
+    """The photo's own."""
     ranks: tuple[str, ...] = ()
+    measure: Measure = Measure.miou
+    """What the score is, and the ranks are by."""
 
 
 class Found(NamedTuple):
@@ -72,7 +75,7 @@ def training_cards(
     """Each photo on its way from tags to a prediction: all that the run has of it, and the truth if there is any."""
     best = read_evaluation(parts.cam_pseudo_masks).get("best_threshold")
     cards = []
-    for photo, miou, ranks in chosen:
+    for photo, score, ranks, measure in chosen:
         image = folder.photo(photo)
         pictures = [show(image, alt=f"photo {photo}", caption="photo")]
         if folder.saliency_path(photo).is_file():
@@ -89,7 +92,7 @@ def training_cards(
         if truth.covers([photo]):
             pictures.append(_label_picture(folder, photo, image, truth.semantic(photo), "truth"))
         tags = folder.labels[photo]
-        cards.append(Card(photo, _tags(folder, photo), pictures, tuple(tags), miou, ranks))
+        cards.append(Card(photo, _tags(folder, photo), pictures, tuple(tags), score, ranks, measure))
     return cards
 
 
@@ -99,7 +102,7 @@ def validation_cards(folder: DatasetFolder, truth: Truth, chosen: Sequence[Chose
     What there is none of is left out. A card is found by the tags of its photo, and by what truly is in it.
     """
     cards = []
-    for photo, miou, ranks in chosen:
+    for photo, score, ranks, measure in chosen:
         image = folder.photo(photo)
         pictures = [show(image, alt=f"photo {photo}", caption="photo"), *_found_pictures(folder, photo, image, found)]
         classes = list(folder.labels.get(photo, ()))
@@ -110,7 +113,8 @@ def validation_cards(folder: DatasetFolder, truth: Truth, chosen: Sequence[Chose
             alt = f"true instances of {photo}: {_spoken(names)}"
             pictures.append(show(painted, alt=alt, caption="truth", chips=_few(names)))
             classes += [folder.classes[index] for index in np.unique(true.classes).tolist()]
-        cards.append(Card(photo, _tags(folder, photo), pictures, tuple(dict.fromkeys(classes)), miou, ranks))
+        found_by = tuple(dict.fromkeys(classes))
+        cards.append(Card(photo, _tags(folder, photo), pictures, found_by, score, ranks, measure))
     return cards
 
 
@@ -125,6 +129,8 @@ def _map_pictures(
 ) -> list[Picture]:
     if maps is None:
         return []
+    if maps.shape != (wanted := (len(folder.classes), image.height, image.width)):
+        raise UserError(f"the stored maps of photo {photo!r} are {maps.shape}, wanted are {wanted}: make them anew")
     return [
         show(
             paint_map(image, maps[folder.classes.index(name)]),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -21,8 +21,9 @@ from eps.report_page.charts import COLORS, Chart, Curve, class_chart, loss_chart
 from eps.report_page.combination import Combination
 from eps.report_page.galleries import MIN_SCORE, Card
 from eps.report_page.matrices import confusion_chart
+from eps.report_page.meanings import columns_explained, rows_explained
 from eps.report_page.parts import Parts, read_evaluation, read_manifest
-from eps.report_page.ranking import RANKS
+from eps.report_page.ranking import RANKS, Measure
 from eps.report_page.rows import Row, Splits, own_segmenter, supervision_ratio
 from eps.report_page.tables import Table, more_tables, score_table, shown
 
@@ -62,11 +63,15 @@ def render(page: Page) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = shown
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+    scores = score_table(page.rows, page.splits)
     return template.render(
         page=page,
         facts=_facts(page.rows),
         colors={row.label: COLORS[row.name] for row in page.rows},
-        scores=score_table(page.rows, page.splits),
+        scores=scores,
+        meanings=[rows_explained(page.rows), " ".join(columns_explained(scores, page.splits))],
+        by_truth=_by_truth(page.rows),
+        measures=Measure,
         tables=[*more_tables(page.rows), *page.sweeps],
         filters={"pseudo-masks": filters(page.training), "segmenter": filters(page.validation)},
         oracle=any(row.name == "cam" and "best" in row.label for row in page.rows),
@@ -75,6 +80,11 @@ def render(page: Page) -> str:
         versions=_versions(),
         min_score=MIN_SCORE,
     )
+
+
+def _by_truth(rows: Sequence[Row]) -> bool:
+    """Whether true masks have scored anything."""
+    return any(value is not None for row in rows for value in row.miou.values())
 
 
 class Filters(NamedTuple):
@@ -153,17 +163,21 @@ def _learnt(folder: Path) -> list[dict[str, float]]:
 
 
 def _threshold_charts(parts: Parts) -> list[Chart]:
-    charts = []
     named = (("CAM", "cam", parts.cam_pseudo_masks), ("EPS", "eps", parts.pseudo_masks or parts.crf_pseudo_masks))
     manifests = [(label, COLORS[row], read_manifest(folder)) for label, row, folder in named if folder is not None]
-    agreement = [
-        Curve(label, color, THRESHOLDS, manifest["threshold_curve"], manifest["threshold"])
-        for label, color, manifest in manifests
-        if manifest["threshold_curve"] is not None
-    ]
-    if agreement:
-        note = "How well the thresholded maps agree with the saliency maps: free of truth. The dot is what was used."
-        charts.append(threshold_chart("Threshold without truth", agreement, quantity="IoU with saliency", note=note))
+    charts = []
+    note = "How well the thresholded maps agree with the saliency maps: free of truth. The dot is what was used"
+    for was_set, title, dot in (
+        (False, "Threshold, chosen by agreement", "the best one."),
+        (True, "Threshold, set", "a number in the settings."),
+    ):
+        curves = [
+            Curve(label, color, THRESHOLDS, manifest["threshold_curve"], manifest["threshold"])
+            for label, color, manifest in manifests
+            if manifest["threshold_curve"] is not None and _threshold_was_set(manifest) == was_set
+        ]
+        if curves:
+            charts.append(threshold_chart(title, curves, quantity="IoU with saliency", note=f"{note}: {dot}"))
     best = read_evaluation(parts.cam_pseudo_masks).get("best_threshold")
     if best is not None:
         thresholds = [float(threshold) for threshold in best["curve"]]
@@ -171,6 +185,11 @@ def _threshold_charts(parts: Parts) -> list[Chart]:
         note = "An oracle: the threshold that true masks like best. It flatters the baseline; nothing else uses it."
         charts.append(threshold_chart("Threshold by truth, CAM", [curve], quantity="mIoU in percent", note=note))
     return charts
+
+
+def _threshold_was_set(manifest: Mapping[str, Any]) -> bool:
+    """Whether pseudo-masks were told their threshold, and did not choose it (`auto`)."""
+    return not isinstance(manifest["config"]["threshold"], str)
 
 
 def _facts(rows: Sequence[Row]) -> list[Fact]:

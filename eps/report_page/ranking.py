@@ -2,9 +2,18 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from eps.data.artifacts import read_mask
+from eps.data.datasets import read_saliency
+from eps.data.layout import DatasetFolder
+from eps.engine.agreement import disagreement
+from eps.engine.progress import progress_bar
+from eps.ops.pseudo_labels import IGNORE
 from eps.report_page.parts import read_evaluation
 
 RANKS = ("best", "median", "worst")
@@ -14,14 +23,24 @@ MOST = 60
 """Photos that classes add to these: three of each where that is not more, else the middle one of each."""
 
 
+class Measure(StrEnum):
+    """What photos are ranked by, as the page calls it."""
+
+    miou = "mIoU"
+    """With the truth, in percent."""
+    agreement = "IoU with saliency"
+    """Of the foreground, in 0..1: free of truth."""
+
+
 class Chosen(NamedTuple):
     """A photo of a gallery."""
 
     photo: str
-    miou: float | None
-    """Its own mean IoU in percent, where it is known."""
+    score: float | None
+    """Its own, where it is known."""
     ranks: tuple[str, ...] = ()
     """Among all photos, or among those of one of its classes."""
+    measure: Measure = Measure.miou
 
 
 def photo_scores(artifact: Path | None, split: str) -> dict[str, float]:
@@ -36,7 +55,35 @@ def photo_scores(artifact: Path | None, split: str) -> dict[str, float]:
     return {row["photo"]: float(row["miou"]) for row in rows}
 
 
-def choose(scores: Mapping[str, float], tags: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[Chosen]:
+def photo_agreements(masks: Path, folder: DatasetFolder, photos: Sequence[str]) -> dict[str, float]:
+    """The IoU of the foreground of each photo's pseudo-mask with its saliency map, in 0..1: free of truth.
+
+    Photos without one of them are left out. Where neither has anything in it, photos with tags have 0, and those
+    without are left out.
+    """
+    paths = {photo: masks / "masks" / f"{photo}.png" for photo in photos}
+    known = [photo for photo, path in paths.items() if path.is_file() and folder.saliency_path(photo).is_file()]
+    found = {}
+    with progress_bar("report, masks against saliency", total=len(known)) as advance:
+        for photo in known:
+            labels = read_mask(paths[photo])
+            saliency = read_saliency(folder, photo, size=(labels.shape[0], labels.shape[1])).numpy()
+            apart = disagreement(labels, saliency)
+            if apart or np.any((labels > 0) & (labels != IGNORE)):
+                found[photo] = 1 - apart
+            elif folder.labels[photo]:
+                found[photo] = 0.0
+            advance(None)
+    return found
+
+
+def choose(
+    scores: Mapping[str, float],
+    tags: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+    *,
+    measure: Measure = Measure.miou,
+) -> list[Chosen]:
     """Photos by rank, best first. `scores` are those of photos that can be shown, `tags` what is in each."""
     order = sorted(scores, key=lambda photo: (-scores[photo], photo))
     ranks: dict[str, list[str]] = {}
@@ -50,7 +97,7 @@ def choose(scores: Mapping[str, float], tags: Mapping[str, Sequence[str]], class
             for photo in ranked[rank]:
                 ranks.setdefault(photo, []).append(rank)
     shown = [photo for photo in order if photo in ranks]
-    return [Chosen(photo, scores[photo], tuple(r for r in RANKS if r in ranks[photo])) for photo in shown]
+    return [Chosen(photo, scores[photo], tuple(r for r in RANKS if r in ranks[photo]), measure) for photo in shown]
 
 
 def _ranked(order: Sequence[str], count: int) -> dict[str, Sequence[str]]:

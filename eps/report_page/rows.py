@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eps.data.manifest import recorded
 from eps.report_page.parts import Parts, read_evaluation, read_seconds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
-    """One method's scores; None for what is not known. IoU and AP in percent, leakage in 0..1."""
+    """One method's scores; None for what is not known. IoU and AP in percent, leakage and agreement in 0..1."""
 
     name: str
     label: str
@@ -24,6 +25,8 @@ class Row:
     per_class: Mapping[str, float | None]
     leakage: float | None
     ap50: float | None
+    agreement: float | None = None
+    """Of its labels of training photos with saliency maps and tags: the score that a run has without truth."""
     instances: Mapping[str, Any] = field(default_factory=dict)
     """All that is known of their AP: see `eps.metrics.scorecard.Scorecard`."""
     tag_ap: Mapping[str, float | None] = field(default_factory=dict)
@@ -61,8 +64,9 @@ def gather_rows(parts: Parts, splits: Splits) -> list[Row]:
     )
     cam_label = "CAM" if best is None else "CAM (best threshold)"
     crf_made = [parts.crf_pseudo_masks] if parts.pseudo_masks else [parts.classifier, parts.crf_pseudo_masks]
+    cam_row = _row("cam", cam_label, cam, splits.train, splits, [parts.cam_classifier, parts.cam_pseudo_masks])
     return [
-        _row("cam", cam_label, cam, splits.train, splits, [parts.cam_classifier, parts.cam_pseudo_masks]),
+        cam_row if best is None else replace(cam_row, agreement=None),  # which was taken at stage 2's threshold
         _row("eps", "EPS", eps, splits.train, splits, [parts.classifier, parts.pseudo_masks]),
         _row("eps_crf", "EPS + CRF", crf, splits.train, splits, crf_made),
         *(_segmenter_row(name, label, folder, splits) for name, label, folder in segmenters),
@@ -104,7 +108,7 @@ def summary(rows: Sequence[Row], *, seconds: Mapping[str, float], peak_rss_mb: f
 def _plain(row: Row) -> dict[str, Any]:
     content = asdict(row)
     scores = {f"miou_{split}": value for split, value in row.miou.items()}
-    return scores | {key: content[key] for key in ("per_class", "leakage", "ap50")}
+    return scores | {key: content[key] for key in ("per_class", "leakage", "ap50", "agreement")}
 
 
 def _segmenter_row(name: str, label: str, folder: Path | None, splits: Splits) -> Row:
@@ -126,6 +130,7 @@ def _row(
         per_class=_background_first(main.get("per_class", {})),
         leakage=_finite((main.get("leakage") or {}).get("mean")),
         ap50=_finite((main.get("instances") or {}).get("ap50")),
+        agreement=None if made[-1] is None else _finite(recorded(made[-1]).get("score")),
         instances=main.get("instances") or {},
         tag_ap=(main.get("tags") or {}).get("ap_per_class") or {},
         seconds=sum(times) if times and made[-1] is not None else None,

@@ -11,6 +11,8 @@ from eps.report_page.rows import Row, Splits
 Cell = str | float | None
 AP = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 """COCO's six figures."""
+LEAKAGE, AP50, AGREEMENT = "context leakage", "mask AP50", "agreement"
+"""Columns of the scores."""
 
 
 class Table(NamedTuple):
@@ -54,15 +56,15 @@ def shown(value: Cell, digits: int = 1) -> str:
 
 
 def score_table(rows: Sequence[Row], splits: Splits) -> Table:
-    """One row a method that the run has."""
-    mious = [f"mIoU {split}" for split in splits.all]
-    columns = ["method", *mious, "context leakage", "mask AP50", "seconds"]
-    cells = [
-        [row.label, *(row.miou[split] for split in splits.all), row.leakage, row.ap50, row.seconds]
-        for row in rows
-        if row.made
-    ]
-    return Table("scores", "Scores of each method", columns, cells, {"context leakage": 3, "seconds": 0})
+    """One row a method that the run has; a score that none of them has is no column."""
+    made = [row for row in rows if row.made]
+    scores: dict[str, list[float | None]] = {f"mIoU {split}": [row.miou[split] for row in made] for split in splits.all}
+    scores |= {LEAKAGE: [row.leakage for row in made], AP50: [row.ap50 for row in made]}
+    scores |= {AGREEMENT: [row.agreement for row in made]}
+    known = {name: values for name, values in scores.items() if any(value is not None for value in values)}
+    columns = {"method": [row.label for row in made], **known, "seconds": [row.seconds for row in made]}
+    cells = list(zip(*columns.values(), strict=True))
+    return Table("scores", "Scores of each method", list(columns), cells, {LEAKAGE: 3, AGREEMENT: 3, "seconds": 0})
 
 
 def more_tables(rows: Sequence[Row]) -> list[Table]:

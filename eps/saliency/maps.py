@@ -37,8 +37,8 @@ def advice(folder: DatasetFolder, missing: Sequence[str], *, of: int) -> str:
     return (
         f"{len(missing)} of {of} photos have no saliency map in {example.parent} ({example.name} is missing): have "
         "them made with saliency=u2net saliency.model=FILE, or isnet, birefnet, onnx (needs pip install "
-        "'eps-seg[saliency]' and the network's ONNX file), or saliency=rembg (needs pip install rembg, which fetches "
-        "one), or train without: classifier=cam"
+        "'eps-seg[saliency]' and the network's ONNX file), or saliency=rembg (needs pip install 'rembg[cpu]', which "
+        "fetches one), or train without: experiment=photos_cam, or classifier=cam in another recipe"
     )
 
 

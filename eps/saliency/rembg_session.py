@@ -21,8 +21,8 @@ class RembgSession:
             import rembg
         except ImportError as error:
             raise UserError(
-                "saliency=rembg: the package rembg is not installed: pip install rembg, or use another network's file "
-                "with saliency=onnx saliency.model=FILE"
+                "saliency=rembg: the package rembg is not installed: pip install 'rembg[cpu]', or use another "
+                "network's file with saliency=onnx saliency.model=FILE"
             ) from error
         cpu = {"providers": ["CPUExecutionProvider"]} if device == "cpu" else {}
         try:

@@ -140,8 +140,12 @@ RULES = (
             *_both(["classifier"], "pooling_floor", "initial_scale"),
             "pseudo_masks.crf_alpha",
             *_both(["app"], "max_upload_mb", "max_megapixels"),
-            *_both(_CRFS, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
         ],
+    ),
+    _Rule(
+        "must be between 0.01 and 10000",
+        lambda width: 0.01 <= width <= 10_000,
+        _both(_CRFS, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb"),
     ),
     _Rule(
         "must be between 0 and 1",
@@ -191,7 +195,12 @@ RULES = (
     _Rule(
         "must be one number above 0 or more, [a,b,...]",
         _all(lambda value: value > 0),
-        ["pseudo_masks.scales", "segmenter.ratios", "segmenter.deeplab.test_scales"],
+        ["segmenter.ratios"],
+    ),
+    _Rule(
+        "must be one number or more, [a,b,...], each above 0 and at most 16",
+        _all(lambda value: 0 < value <= 16),
+        ["pseudo_masks.scales", "segmenter.deeplab.test_scales"],
     ),
     _Rule(
         "must be [height,width], each 32 pixels or more",

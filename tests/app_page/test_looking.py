@@ -31,8 +31,10 @@ from eps.app_page.looking import (
 )
 from eps.app_page.uploads import Upload
 from eps.data.artifacts import read_json, read_mask
+from eps.engine.instances import Instances
 from eps.engine.predictor import Predictor
 from eps.models.deeplab import DeepLab
+from eps.models.segmenter import SegmenterOutput
 from eps.models.spec import DeepLabSpec, SegmenterSpec, build_segmenter
 from eps.ops.pseudo_labels import label_map
 
@@ -50,6 +52,11 @@ def localize(photo: Image.Image, tags: Sequence[int]) -> torch.Tensor:
 
 def label(photo: Image.Image, maps: torch.Tensor, threshold: float) -> np.ndarray:
     return label_map(maps, threshold=threshold).numpy()
+
+
+def visible(found: Instances) -> list[int]:
+    """The instances that have pixels."""
+    return [number for number, mask in enumerate(found.masks) if mask.any()]
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +129,13 @@ def test_one_class_alone(networks: Networks, seen: Seen) -> None:
 
 
 def test_pictures_are_of_the_pages_size(networks: Networks, seen: Seen) -> None:
-    drawn = instances_picture(networks, seen, ALL)
+    drawn = instances_picture(networks, seen, ALL, found=instances(networks, seen, ALL))
     labelled = labels_picture(seen, seen.semantic)
     assert drawn is not None
     assert labelled is not None
     assert drawn.size == labelled.size == (SIDE, round(SIDE * 40 / 60))
-    bare = instances_picture(networks, seen, ALL._replace(score=1.0))
+    none = ALL._replace(score=1.0)
+    bare = instances_picture(networks, seen, none, found=instances(networks, seen, none))
     assert bare is not None
     assert bare.tobytes() != drawn.tobytes()
 
@@ -136,14 +144,42 @@ def test_the_table_is_in_pixels_of_the_photo(networks: Networks, seen: Seen) -> 
     found = instances(networks, seen, ALL)
     assert found is not None
     table = rows(found)
-    assert len(table) == len(found.scores)
+    assert len(table) == len(visible(found))
     assert len(table[0]) == len(HEADINGS)
     name, score, box, pixels = table[0]
     x, y, width, height = (int(number) for number in box.split(", "))
-    assert (name, score) == (found.names[0], round(float(found.scores[0]), 3))
+    first = visible(found)[0]
+    assert (name, score) == (found.names[first], round(float(found.scores[first]), 3))
     assert x + width <= 60
     assert y + height <= 40
-    assert pixels == int(found.masks[0].sum())
+    assert pixels == int(found.masks[first].sum()) > 0
+
+
+def test_what_has_no_pixel_of_the_photo_is_not_shown(
+    networks: Networks, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = instances(networks, seen, ALL)
+    assert found is not None
+    whole, first = instances_picture(networks, seen, ALL, found=found), visible(found)[0]
+    find = Predictor.instances
+
+    def without_first(self: Predictor, output: SegmenterOutput, *, size: tuple[int, int]) -> Instances:
+        made = find(self, output, size=size)
+        if size == (40, 60):  # at the page's size it has some
+            made.masks[first] = False
+        return made
+
+    monkeypatch.setattr(Predictor, "instances", without_first)
+    fewer = instances(networks, seen, ALL)
+    assert fewer is not None
+    assert rows(fewer) == rows(found)[1:]
+    drawn = instances_picture(networks, seen, ALL, found=fewer)
+    assert whole is not None
+    assert drawn is not None
+    assert drawn.tobytes() != whole.tobytes()
+    files = write_files(tmp_path, networks, seen, limits=ALL, maps=None, threshold=0.5)
+    assert files.coco is not None
+    assert len(read_json(files.coco)["annotations"]) == len(visible(found)) - 1
 
 
 def test_maps_and_pseudo_mask_are_those_of_the_tags(networks: Networks, seen: Seen) -> None:
@@ -186,8 +222,9 @@ def test_files_say_what_is_shown(networks: Networks, seen: Seen, tmp_path: Path)
     assert coco["categories"] == [{"id": 1, "name": "train"}, {"id": 2, "name": "boat"}]
     assert {annotation["category_id"] for annotation in coco["annotations"]} == {2}
     masks = [rle.decode(annotation["segmentation"]) for annotation in coco["annotations"]]
-    assert (np.array(masks) == found.masks.numpy()).all()
-    assert [annotation["score"] for annotation in coco["annotations"]] == found.mask_scores.tolist()
+    assert (np.array(masks) == found.masks[visible(found)].numpy()).all()
+    scores = [annotation["score"] for annotation in coco["annotations"]]
+    assert scores == found.mask_scores[visible(found)].tolist()
     assert seen.semantic is not None
     assert (read_mask(files.semantic) == of_class(seen.semantic, 1)).all()
     assert set(np.unique(read_mask(files.pseudo_mask))) == {0, 2}
@@ -197,7 +234,7 @@ def test_a_classifier_alone(upload: Upload, tmp_path: Path) -> None:
     networks = Networks(classes=CLASSES, localize=localize, label=label)
     seen = see(networks, upload)
     assert (seen.output, seen.semantic) == (None, None)
-    assert instances_picture(networks, seen, ALL) is labels_picture(seen, seen.semantic) is None
+    assert instances_picture(networks, seen, ALL, found=None) is labels_picture(seen, seen.semantic) is None
     assert rows(instances(networks, seen, ALL)) == []
     files = write_files(tmp_path, networks, seen, limits=ALL, maps=maps_of(networks, seen, [1]), threshold=0.3)
     assert (files.coco, files.semantic) == (None, None)
@@ -226,7 +263,7 @@ def test_deeplab_has_a_semantic_map_and_no_instances(tmp_path: Path) -> None:
     spec = DeepLabSpec(backbone="resnet50", classes=CLASSES, frozen_norm=False, mean=(0.0,) * 3, std=(0.1,) * 3)
     networks = Networks(classes=CLASSES, predictor=Predictor(model=model, spec=spec, device=torch.device("cpu")))
     seen = see(networks, Upload("green.png", Image.new("RGB", (60, 40), (0, 250, 0)), (60, 40)))
-    assert instances_picture(networks, seen, ALL) is None
+    assert instances_picture(networks, seen, ALL, found=instances(networks, seen, ALL)) is None
     assert seen.semantic is not None
     assert (seen.semantic == 2).all()
     files = write_files(tmp_path, networks, seen, limits=ALL, maps=None, threshold=0.3)

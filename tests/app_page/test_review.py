@@ -1,12 +1,25 @@
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from eps.app_page.looking import SIDE
-from eps.app_page.review import ALL, MARKED, THUMBNAIL, UNMARKED, Marks, Review, Reviewed, worst_first
+from eps.app_page.review import (
+    ALL,
+    MARKED,
+    THUMBNAIL,
+    UNMARKED,
+    Marks,
+    Review,
+    Reviewed,
+    difference,
+    read_stated,
+    worst_first,
+)
 from eps.data.artifacts import write_instances, write_json, write_mask, write_saliency, write_scores
 from eps.data.layout import DatasetFolder
 from eps.data.mask_sources import PseudoMasks
@@ -45,7 +58,7 @@ def review(tmp_path: Path) -> Review:
         write_mask(run / "masks" / f"{photo}.png", labels.astype(np.uint8))
     write_saliency(data / "SALImages" / "one.png", left.astype(np.uint8) * 255)
     write_saliency(data / "SALImages" / "two.png", left.astype(np.uint8) * 255)
-    write_scores(run / "scores" / "two.npz", (~left).astype(np.float32)[None])
+    write_scores(run / "scores" / "two.npz", np.stack([~left, np.zeros_like(left)]).astype(np.float32))
     write_json(data / "image_labels.json", {"classes": ["bird", "train"], "labels": {"one": ["train"], "two": []}})
     (data / "ImageSets" / "Segmentation").mkdir(parents=True)
     (data / "ImageSets" / "Segmentation" / "train.txt").write_text("one\ntwo\n")
@@ -74,10 +87,40 @@ def test_pictures_of_a_photo(review: Review) -> None:
     assert review.thumbnail("one").size == (THUMBNAIL, THUMBNAIL * 6 // 8)
 
 
-def test_another_dataset_is_refused(review: Review, tmp_path: Path) -> None:
-    (tmp_path / "data" / "JPEGImages" / "two.jpg").unlink()
-    with pytest.raises(UserError, match=r"has no photo 'two', which .* has a mask of: give the dataset"):
-        Review(review.masks, DatasetFolder.open(tmp_path / "data"))
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"classes": ("bird", "boat")}, "it is of train, it is not of boat"),
+        ({"classes": ("train", "bird")}, "its classes have another order"),
+        ({"classes": ("bird",)}, "it is of train"),
+        ({"classes": ("bird", "train", *"abcdef")}, "it is not of a, b, c, d and 2 more"),
+        ({"splits": {"val": ("one", "two")}}, "split 'train' of DATA has no photo 'one', which it has a mask of"),
+        ({"splits": {"train": ("three", "one")}}, "split 'train' of DATA has no photo 'two', which it has a mask of"),
+        ({"labels": {"one": ()}}, "split 'train' of DATA has no photo 'two', which it has a mask of"),
+    ],
+)
+def test_another_dataset_is_told(review: Review, change: dict[str, Any], expected: str | None) -> None:
+    stated = read_stated(review.masks.folder / "instances.json")
+    told = difference(stated, replace(review.folder, **change), split="train")
+    assert told == (expected and expected.replace("DATA", str(review.folder.root)))
+
+
+def test_other_photos_of_the_same_names_are_told(review: Review, tmp_path: Path) -> None:
+    stated, path = read_stated(review.masks.folder / "instances.json"), tmp_path / "data" / "JPEGImages" / "two.jpg"
+    Image.new("RGB", (16, 12)).save(path)
+    assert difference(stated, review.folder, split="train") == "its mask of 'two' is 8x6, the photo 16x12"
+    path.unlink()
+    told = difference(stated, DatasetFolder.open(tmp_path / "data"), split="train")
+    assert told == f"split 'train' of {tmp_path / 'data'} has no photo 'two', which it has a mask of"
+
+
+def test_masks_that_do_not_say_what_they_are_of(tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    for content in ([], {"images": [{"file_name": "a"}], "categories": []}, {"images": []}, {"images": None}):
+        write_json(path, content)
+        with pytest.raises(UserError, match=r"instances\.json does not say of which classes and photos it is"):
+            read_stated(path)
 
 
 def test_marks_are_a_list_in_the_order_of_the_photos(tmp_path: Path) -> None:

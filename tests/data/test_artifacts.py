@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -114,6 +115,60 @@ def test_scores(tmp_path: Path, present: tuple[int, ...]) -> None:
     with np.load(path) as content:
         assert content["scores"].shape == (len(present), 5, 7)
     assert names(path.parent) == ["a.npz"]
+
+
+STORED: dict[str, object] = {
+    "scores": np.full((2, 3, 5), 0.5, dtype=np.float16),
+    "present": np.array([0, 2]),
+    "shape": np.array([3, 3, 5]),
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"present": np.array([0, 99])},
+        {"present": np.array([0, -1])},
+        {"present": np.array([0, 0])},
+        {"present": np.array([0.0, 2.0])},
+        {"present": np.array(0)},
+        {"scores": np.full((2, 3, 5), np.nan, dtype=np.float16)},
+        {"scores": np.full((2, 3, 5), np.inf, dtype=np.float16)},
+        {"scores": np.full((2, 3, 5), -0.5, dtype=np.float16)},
+        {"scores": np.full((2, 3, 5), 100, dtype=np.float16)},
+        {"scores": np.full((2, 1, 1), 0.5, dtype=np.float16)},
+        {"scores": np.full((2, 3, 5), 1)},
+        {"scores": np.full((2, 3, 5), "a")},
+        {"shape": np.array([3, 3, 4])},
+        {"shape": np.array([3, 3])},
+        {"shape": np.array([3.0, 3.0, 5.0])},
+        {"shape": np.array([3, -3, 5])},
+        {"shape": np.array([3, 10**6, 10**6])},
+        {"shape": np.array(["a", "b", "c"])},
+    ],
+)
+def test_scores_that_are_none(tmp_path: Path, changes: dict[str, object]) -> None:
+    np.savez(tmp_path / "a.npz", **STORED)
+    assert read_scores(tmp_path / "a.npz").shape == (3, 3, 5)
+    np.savez(tmp_path / "a.npz", **{**STORED, **changes})
+    with pytest.raises(UserError, match=r"^[^\n]*a\.npz is damaged: remove it"):
+        read_scores(tmp_path / "a.npz")
+
+
+def test_scores_of_another_photo(tmp_path: Path) -> None:
+    write_scores(path := tmp_path / "a.npz", scores_of(1))
+    assert read_scores(path, classes=4, size=(5, 7)).shape == (4, 5, 7)
+    for wanted, shape in (({"classes": 3}, "(3, 5, 7)"), ({"size": (7, 5)}, "(4, 7, 5)")):
+        told = re.escape(f"a.npz has maps of (classes, height, width) (4, 5, 7), wanted are {shape}: remove it")
+        with pytest.raises(UserError, match=told):
+            read_scores(path, **wanted)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_without_end(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=r"^[^\n]*a\.json is not JSON: [^\n]*$"):
+        read_json(tmp_path / "a.json")
 
 
 def test_equal_scores_make_equal_files(tmp_path: Path) -> None:

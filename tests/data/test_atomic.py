@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from eps.data.atomic import put_back, replaced, replaced_folder
+from eps.data.atomic import put_back, remove_leftovers, replaced, replaced_folder
 from eps.errors import UserError
 
 
@@ -84,6 +84,19 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     with replaced_folder(tmp_path / "folder"):
         pass
     assert names(tmp_path) == [".other.abc", "folder"]
+
+
+def test_leftovers_of_killed_writers(tmp_path: Path) -> None:
+    """Of files that are named alone."""
+    killed = [replaced(tmp_path / name) for name in ("0.tar", "0.json", "1.tar", "bare")]
+    left = [manager.__enter__().name for manager in killed]  # never left
+    for name in (".0.tar.abc.tar", ".0.tar", "0.tar", ".0.tar.abcdefgh.zip"):
+        (tmp_path / name).touch()
+    (tmp_path / ".0.tar.abcdefgh.tar").mkdir()
+    before = set(names(tmp_path))
+    remove_leftovers(tmp_path, {"0.tar", "0.json", "bare"})
+    assert before - set(names(tmp_path)) == {left[0], left[1], left[3]}
+    remove_leftovers(tmp_path / "nowhere", {"0.tar"})
 
 
 def test_old_folder_comes_back_where_the_new_one_cannot_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from eps.data.artifacts import write_json
 from eps.data.coco_checks import coco_faults
+from eps.data.coco_truth import CocoTruth
 from eps.errors import UserError
 
 SQUARE = [[2, 2, 6, 2, 6, 6, 2, 6]]
@@ -136,6 +137,16 @@ def test_what_is_left_out_is_a_note(tmp_path: Path, changes: dict[str, Any], not
 def test_photos_and_categories(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
     faults, _ = checked(tmp_path, content(annotation(1), **changes))
     assert any(line.startswith(fault) for line in faults)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10**6, 10**6), (10**7, 18), (1, 10**30)])
+def test_photos_larger_than_any(tmp_path: Path, height: int, width: int) -> None:
+    """Of a box alone a mask would be made of that size: of 90 TiB."""
+    made = content(annotation(1, bbox=[0, 0, 1, 1], segmentation=[]), images=[image(height=height, width=width)])
+    faults, _ = checked(tmp_path, made)
+    assert faults == ["1 image would have more than 178956970 pixels, no photo does: a.jpg"]
+    with pytest.raises(UserError, match=f"a.json does not hold instances in COCO's format: .*a, is {width}x{height}"):
+        CocoTruth((tmp_path / "a.json",))("a")
 
 
 def test_many_of_a_kind_are_one_line(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from eps.data.files import PHOTO_SUFFIXES, files_by_id, id_of, is_safe
+from eps.data.atomic import replaced
+from eps.data.files import LONGEST, PHOTO_SUFFIXES, demand_regular, files_by_id, id_of, is_safe, is_short
+from eps.data.unfinished import Unfinished
 from eps.errors import UserError
 
 
@@ -73,3 +75,23 @@ def test_folders_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"/cats cannot be read: Permission denied$"):
         files_by_id(folder, PHOTO_SUFFIXES)
+
+
+def test_files_can_be_written_under_the_longest_id(tmp_path: Path) -> None:
+    """What stage 2 keeps while it is unfinished has the longest names; a temporary one comes on top."""
+    for photo in ("a" * LONGEST, "folder" * 40 + "/" + "é" * (LONGEST // 2)):
+        assert is_short(photo)
+        assert not is_short(photo + "é")
+        with replaced(Unfinished(tmp_path / "run").file("scores", photo, key="k" * 64, suffix=".npz")) as temporary:
+            temporary.touch()
+    assert not is_short("\udcff" * LONGEST)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    demand_regular(tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    demand_regular(tmp_path / "link")
+    for place in (tmp_path, Path(os.devnull)):
+        with pytest.raises(UserError, match=f"^{place} is no file but a folder, pipe or device"):
+            demand_regular(place)

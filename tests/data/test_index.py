@@ -119,6 +119,19 @@ def test_signature_is_of_sizes_and_times(tmp_path: Path) -> None:
     assert signatures[-1] == files_signature([path])
 
 
+def test_records_that_are_broken_are_made_anew(index: Index) -> None:
+    for content in ("[" * 100_000, "null", ""):
+        for name in ("checked.json", "skipped.json"):
+            index.folder.mkdir(exist_ok=True)
+            (index.folder / name).write_text(content)
+        assert index.checked("train") is None
+        assert index.skipped("train", signature="a") is None
+    index.record_check("train", signature="a")
+    index.record_skipped("train", {"p": "odd"}, signature="a")
+    assert index.checked("train") == "a"
+    assert index.skipped("train", signature="a") == {"p": "odd"}
+
+
 def test_checks(index: Index) -> None:
     assert index.checked("train") is None
     index.record_check("train", signature="x")

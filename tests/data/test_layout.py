@@ -1,5 +1,7 @@
 import json
+import os
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -224,3 +226,19 @@ def test_fingerprint_is_free_of_the_place(root: Path, tmp_path_factory: pytest.T
     before = DatasetFolder.open(root).fingerprint(["a"], with_saliency=True)
     moved = root.rename(tmp_path_factory.mktemp("elsewhere") / "moved")
     assert DatasetFolder.open(moved).fingerprint(["a"], with_saliency=True) == before
+
+
+def test_id_that_is_too_long(root: Path) -> None:
+    long = "a" * 238
+    describe(root, {"classes": ["train", "boat"], "labels": {"a": [], long: []}})
+    (root / "ImageSets/Segmentation/train.txt").write_text(f"a\n{long}\n")
+    (root / "JPEGImages/a.png").rename(root / f"JPEGImages/{long}.png")
+    with pytest.raises(UserError, match=r"train\.txt: 'aaa.*' is too long, .* 215 bytes at most, rename it"):
+        DatasetFolder.open(root).ids("train")
+
+
+def test_list_that_is_a_pipe(root: Path) -> None:
+    os.mkfifo(path := root / "ImageSets/Segmentation/val.txt")
+    Thread(target=lambda: path.open("wb").close(), daemon=True).start()
+    with pytest.raises(UserError, match=r"val\.txt is no file but a folder, pipe or device"):
+        DatasetFolder.open(root)

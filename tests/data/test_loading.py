@@ -20,7 +20,6 @@ def draws(start: int = 0) -> TrainingDraws:
     return TrainingDraws(photos=5, batch=2, steps=4, seed=1, start=start)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # torch, on a machine with one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_those_of_the_draws(workers: int) -> None:
     made = list(load_batches(Numbers(), draws(start=1), join=tuple, workers=workers))

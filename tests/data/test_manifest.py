@@ -28,6 +28,7 @@ def test_manifest(tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "model", "run.json"]
     content = read_json(folder / "manifest.json")
     assert content.pop("made_by")["libraries"]["torch"] == torch.__version__
+    assert len(content.pop("seal")) == 64
     assert content.pop("files") == {"model": {"size": 1, "sha256": sha256(b"a").hexdigest()}}
     assert content == {
         "fingerprint": "a",
@@ -181,3 +182,12 @@ def test_fuzz(tmp_path: Path, content: bytes) -> None:
     for look in (Recorder(tmp_path, fingerprint="a").finished, lambda: faults_of_artifact(tmp_path)):
         with suppress(UserError):
             look()
+
+
+@pytest.mark.parametrize("change", [{}, {"score": "high"}, {"score": [1]}, {"score": True}], ids=str)
+def test_without_a_score_nothing_is_finished(tmp_path: Path, change: dict[str, object]) -> None:
+    recorder = make(tmp_path / "classifier")
+    content = read_json(path := tmp_path / "classifier" / "manifest.json")
+    del content["score"]
+    path.write_text(json.dumps({**content, **change}))
+    assert recorder.finished() is None

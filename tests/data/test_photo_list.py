@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,24 @@ def test_nothing_there(tmp_path: Path) -> None:
         photos_at(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no photo in there"):
         photos_at(tmp_path)
+
+
+def test_name_that_is_no_text(photos: Path) -> None:
+    name = os.fsdecode(b"\xff\xfe.jpg")
+    (photos / name).touch()
+    for place in (photos, photos / name):
+        with pytest.raises(UserError, match="is no name in UTF-8 that can be shown: rename it") as refusal:
+            photos_at(place)
+        str(refusal.value).encode()
+
+
+def test_name_that_is_too_long(photos: Path) -> None:
+    (photos / f"{'a' * 238}.jpg").touch()
+    with pytest.raises(UserError, match=r"aaa\.jpg: its name is too long, .* 215 bytes at most"):
+        photos_at(photos)
+
+
+def test_pipe(photos: Path) -> None:
+    os.mkfifo(photos / "pipe.txt")
+    with pytest.raises(UserError, match=r"pipe\.txt is no file but a folder, pipe or device"):
+        photos_at(photos / "pipe.txt")

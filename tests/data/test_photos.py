@@ -58,6 +58,8 @@ def test_what_it_holds(root: Path) -> None:
         "\ufeffPhoto;Tags\r\ncat.jpg;cat\r\ndog 1.jpeg;dog\r\nmore/both.png;dog;cat\r\n",
         'file;labels\n"cat.jpg";cat;;\ndog 1.jpeg;dog\nmore/both.png;"dog; cat"\n',
         "file\tlabels\ncat.jpg\tcat\ndog 1.jpeg\tdog\nmore/both.png\tdog;cat\n",
+        'Photo name,What is on it\ncat.jpg,cat\ndog 1.jpeg,dog\nmore/both.png,"dog, cat"\n',
+        "cat.jpg;cat\ndog 1.jpeg;dog\nmore/both.png;dog, cat\n",
         "\n cat.jpg , cat ;cat;\n\n./dog 1.jpeg,dog,\nmore/both.png,dog; cat\n,\n",
     ],
 )
@@ -123,11 +125,17 @@ def test_classes_that_differ_in_case_alone(root: Path) -> None:
     assert "'Cat' and 'cat', which differ in case alone, are two classes" in note
 
 
-def test_a_comma_within_a_label(root: Path) -> None:
+def test_a_comma_within_a_class_that_is_named_so(root: Path) -> None:
     (root / "labels.csv").write_text("cat.jpg;cat\ndog 1.jpeg;dog\nmore/both.png;dog, cat\n")
-    folder = opened(root)
+    folder = opened(root, classes=("cat", "dog", "dog, cat"))
     assert folder.labels["more/both"] == ("dog, cat",)
-    assert "'dog, cat', with a comma, is one class: labels are parted by semicolons" in folder.notes[0]
+
+
+def test_pictures_that_are_not_read_are_told(root: Path) -> None:
+    for name in ("a.HEIC", "more/b.webp", "notes.txt"):
+        (root / name).touch()
+    [note] = opened(root).notes
+    assert note.endswith("pictures of kinds that are not read, save them as JPEG or PNG: a.HEIC, more/b.webp")
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,31 @@ WHOLE = packed(b'["cat"]')
 @given(place=st.floats(0, 1), cut=st.integers(0, 600), inserted=st.binary(max_size=20))
 def test_a_damaged_shard(tmp_path: Path, place: float, cut: int, inserted: bytes) -> None:
     start = int(place * len(WHOLE))
-    (tmp_path / "photos.tar").write_bytes(WHOLE[:start] + inserted + WHOLE[start + cut :])
-    assert "\n" not in refused("photos.tar", tmp_path / "photos.tar")
+    path = tmp_path / "photos.tar"
+    path.write_bytes(WHOLE[:start] + inserted + WHOLE[start + cut :])
+    told = refused("photos.tar", path)
+    assert "\n" not in told
+    assert told or len(list(read_shard(path, ("cat",)))) == 2  # none is lost without a word
+
+
+HEADER = st.tuples(
+    st.sampled_from([tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE, b"D"]),
+    st.sampled_from(["a.png", "x" * 90, "", "../a.json", "a\nb.png"]),
+    st.integers(-(2**40), 2**87) | st.integers(0, 2000),
+    st.binary(max_size=700) | st.sampled_from([b"0 path=a\n", b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"]),
+)
+
+
+@FUZZ
+@given(headers=st.lists(HEADER, max_size=4))
+def test_odd_headers_of_a_shard(tmp_path: Path, headers: list[tuple[bytes, str, int, bytes]]) -> None:
+    path, content = tmp_path / "photos.tar", b""
+    for kind, name, size, body in headers:
+        member = tarfile.TarInfo(name)
+        member.type, member.size = kind, size
+        content += member.tobuf(tarfile.GNU_FORMAT) + body + bytes(-len(body) % tarfile.BLOCKSIZE)
+    path.write_bytes(content + WHOLE)
+    assert "\n" not in refused("photos.tar", path)
 
 
 @FUZZ

@@ -257,7 +257,7 @@ def test_resume_restores_chance_on_every_device(tmp_path: Path, monkeypatch: pyt
         assert restored == {device: states[device] for device in range(devices)}
 
 
-def test_resume_leaves_another_run_alone(tmp_path: Path) -> None:
+def test_resume_leaves_another_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "resume.pt"
     ResumeFile(path, fingerprint="a").save(Position(7, []), model=parts(0)[0])
     model, _ = parts(1)
@@ -265,6 +265,7 @@ def test_resume_leaves_another_run_alone(tmp_path: Path) -> None:
     assert ResumeFile(path, fingerprint="b").restore(model=model) == Position(0, [])
     assert torch.equal(model.weight, weight)
     assert torch.equal(torch.get_rng_state(), state)
+    assert f"{path} is of other settings or data: training starts afresh" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from eps.engine import runtime
+from eps.engine import ranks, runtime
 from eps.errors import UserError
 
 
@@ -66,6 +66,14 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="WORLD_SIZE=2: only one process is supported"):
         runtime.start(device="cpu", precision="fp32", threads=1, seed=0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORLD_SIZE", "abc"), ("LOCAL_RANK", "x"), ("MASTER_PORT", "-1")])
+def test_what_no_launcher_would_set(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    for known, number in {"WORLD_SIZE": "2", "LOCAL_RANK": "0", name: value}.items():
+        monkeypatch.setenv(known, number)
+    with pytest.raises(UserError, match=f"{name}={value}: must be a number"):
+        ranks.join(device="cpu")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux")

@@ -9,9 +9,10 @@ from eps.data.artifacts import write_json, write_mask, write_scores
 from eps.data.layout import DatasetFolder
 from eps.data.truth import TruthFolder
 from eps.engine.instances import Instances, no_instances
+from eps.errors import UserError
 from eps.report_page.galleries import CHIPS, Found, spread, stored_maps, training_cards, validation_cards
 from eps.report_page.parts import Parts
-from eps.report_page.ranking import Chosen
+from eps.report_page.ranking import Chosen, Measure
 
 A = Chosen("a", 62.5, ("best",))
 NOTHING = Found({}, {}, {})
@@ -67,7 +68,7 @@ def test_a_card_has_all_that_there_is(folder: DatasetFolder, tmp_path: Path) -> 
     [card] = training_cards(parts, folder, TruthFolder(folder.root), [A], maps=no_maps, found=NOTHING)
     assert [p.caption for p in card.pictures] == ["photo", "saliency", "CAM", "EPS", "EPS + CRF", "truth"]
     assert card.pictures[-1].alt == "truth, labels of a: dog"
-    assert (card.miou, card.ranks, card.classes) == (62.5, ("best",), ("cat",))
+    assert (card.score, card.ranks, card.classes, card.measure) == (62.5, ("best",), ("cat",), Measure.miou)
 
 
 def test_a_card_shows_the_maps_of_its_tags_and_what_segmenters_find(folder: DatasetFolder) -> None:
@@ -151,3 +152,9 @@ def test_labels_of_deeplab_are_drawn_beside_instances_or_alone(folder: DatasetFo
     assert both.pictures[2].alt == "DeepLab, labels of a: dog"
     [alone] = validation_cards(folder, truth, [A], Found({}, {}, {"a": labels}))
     assert [picture.caption for picture in alone.pictures] == ["photo", "DeepLab"]
+
+
+def test_maps_of_another_size_are_told(folder: DatasetFolder) -> None:
+    truth = TruthFolder(folder.root)
+    with pytest.raises(UserError, match=r"the stored maps of photo 'a' are \(2, 30, 41\), wanted are \(2, 30, 40\)"):
+        training_cards(Parts(), folder, truth, [A], maps=lambda photo: np.zeros((2, 30, 41), np.float32), found=NOTHING)

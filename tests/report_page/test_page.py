@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from eps.report_page.galleries import Card
 from eps.report_page.page import Page, charts_of, filters, render
 from eps.report_page.parts import Parts
 from eps.report_page.pictures import class_chip, show
+from eps.report_page.ranking import Measure
 from eps.report_page.rows import Splits, gather_rows
 from eps.report_page.tables import Table, shown
 
@@ -125,6 +127,12 @@ def test_cards_carry_what_filters_look_for() -> None:
     assert options == ["", "c0", "c1", "", "best", "median", "worst"]
     assert '#pseudo-masks:has(option[value="c1"]:checked) .card:not(.c1) { display: none; }' in page
     assert "picked by the mean IoU" in page
+    assert "mIoU 90.0" in page
+    agreeing = [card._replace(score=0.456, measure=Measure.agreement) for card in cards()]
+    free = render(dataclasses.replace(BARE, training=agreeing))
+    assert "agrees with its saliency map (IoU of the foreground, from 0 to 1), not by truth" in free
+    assert "IoU with saliency 0.46" in free
+    assert "mIoU" not in free
     bare = render(dataclasses.replace(BARE, training=[Card("a", (), [])]))
     assert "not picked by result" in bare
     assert "<select" not in bare
@@ -137,6 +145,39 @@ def test_made_rows_are_shown_with_a_dash_for_what_is_unknown(tmp_path: Path) -> 
     assert "<td>\N{EN DASH}</td>" in page
     assert "Nothing to score yet" not in page
     assert "oracle" not in page
+    assert "segmenter: the network of stage 3" in page
+
+
+def test_truth_is_spoken_of_where_it_was_there(tmp_path: Path) -> None:
+    segmenter = tmp_path / "segmenter"
+    write_json(segmenter / "manifest.json", {"score": 0.654})
+
+    def told(*, truth: bool = False) -> str:
+        parts = Parts(segmenter=segmenter, truth_segmenter=tmp_path / "truth" / "segmenter" if truth else None)
+        return render(dataclasses.replace(full(), rows=gather_rows(parts, SPLITS)))
+
+    free = told()
+    assert not [words for words in ("True masks", "mIoU val", "leakage", "AP50", "scoring") if words in free]
+    assert "<td>0.654</td>" in free
+    assert "compares runs on the same data only" in free
+    assert "True masks serve for training the fully supervised" in told(truth=True)
+    evaluation = {"splits": {"val": {"miou": 50.0, "per_class": {"cat": 50.0}}}}
+    write_json(tmp_path / "evaluation" / "segmenter.json", evaluation)
+    scored = told()
+    assert "True masks serve for scoring.</p>" in scored
+    assert "mIoU val" in scored
+    assert "AP50" not in scored
+    assert "True masks serve for scoring, and for training the fully supervised" in told(truth=True)
+
+
+def test_a_picture_has_its_room_before_it_is_there() -> None:
+    """The browser takes a picture's shape from its attributes unless its width is said to be another one."""
+    page = render(full())
+    [rule] = re.findall(r"\.pictures img \{([^}]*)\}", page)
+    said = dict(line.split(":") for line in rule.replace(" ", "").strip(";").split(";"))
+    assert (said["max-width"], said["height"]) == ("100%", "auto")
+    assert not {"width", "min-width", "max-height"} & set(said)
+    assert [(a["width"], a["height"]) for tag, a in Elements(page).found if tag == "img"] == [("256", "256")] * 4
 
 
 def test_the_oracle_is_called_one(tmp_path: Path) -> None:
@@ -158,11 +199,28 @@ def test_the_oracle_is_called_one(tmp_path: Path) -> None:
 
 def test_charts_follow_what_was_recorded(tmp_path: Path) -> None:
     write_json(tmp_path / "classifier" / "manifest.json", {"history": [{"tags": 1.0}]})
-    curve = [0.5] * len(THRESHOLDS)
-    write_json(tmp_path / "pseudo_masks" / "manifest.json", {"threshold_curve": curve, "threshold": 0.2})
+    labelled(tmp_path / "pseudo_masks", 0.2, "auto")
     parts = Parts(classifier=tmp_path / "classifier", pseudo_masks=tmp_path / "pseudo_masks")
     titles = [chart.title for chart in charts_of(parts, gather_rows(parts, SPLITS))]
-    assert titles == ["Threshold without truth", "Classifier, EPS"]
+    assert titles == ["Threshold, chosen by agreement", "Classifier, EPS"]
+
+
+def labelled(folder: Path, threshold: float, said: float | str) -> Path:
+    curve = [0.5] * len(THRESHOLDS)
+    content = {"threshold_curve": curve, "threshold": threshold, "config": {"threshold": said}}
+    write_json(folder / "manifest.json", content)
+    return folder
+
+
+def test_a_threshold_that_was_set_is_not_said_to_be_chosen(tmp_path: Path) -> None:
+    eps = labelled(tmp_path / "pseudo_masks", 0.25, 0.25)
+    [chart] = charts_of(Parts(pseudo_masks=eps), gather_rows(Parts(), SPLITS))
+    assert (chart.title, "EPS takes 0.25" in chart.alt) == ("Threshold, set", True)
+    assert chart.note.endswith("a number in the settings.")
+    cam = labelled(tmp_path / "cam" / "pseudo_masks", 0.4, "auto")
+    charts = charts_of(Parts(pseudo_masks=eps, cam_pseudo_masks=cam), gather_rows(Parts(), SPLITS))
+    assert [chart.title for chart in charts] == ["Threshold, chosen by agreement", "Threshold, set"]
+    assert "EPS" not in charts[0].alt
 
 
 def test_looks_and_confusions_are_drawn_where_there_are_any(tmp_path: Path) -> None:

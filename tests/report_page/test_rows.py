@@ -110,6 +110,7 @@ def test_summary_has_every_key_and_only_numbers_that_json_knows(tmp_path: Path) 
         "per_class": {"background": 90.0, "train": 70.0, "boat": None},
         "leakage": None,
         "ap50": None,
+        "agreement": None,
     }
     assert set(content["rows"]) == set(ROWS)
     assert content["seconds"] == {"pseudo_masks": 3.5, "report": 1.0, "total": 4.5}
@@ -118,3 +119,21 @@ def test_summary_has_every_key_and_only_numbers_that_json_knows(tmp_path: Path) 
 
 def test_a_split_named_twice_is_one_column() -> None:
     assert Splits(train="all", val="all", also=("all", "more")).all == ("all", "more")
+
+
+def test_agreement_is_what_the_artifact_says_of_itself(tmp_path: Path) -> None:
+    masks, segmenter = artifact(tmp_path / "pseudo_masks", 1), artifact(tmp_path / "segmenter", 1)
+    write_json(masks / "manifest.json", {"score": 0.625})
+    write_json(segmenter / "manifest.json", {"score": None})
+    rows = rows_of(pseudo_masks=masks, segmenter=segmenter)
+    assert (rows["eps"].agreement, rows["segmenter"].agreement, rows["cam"].agreement) == (0.625, None, None)
+    assert summary(list(rows.values()), seconds={}, peak_rss_mb=1.0)["rows"]["eps"]["agreement"] == 0.625
+
+
+def test_agreement_of_cam_is_left_out_at_the_oracles_threshold(tmp_path: Path) -> None:
+    masks = artifact(tmp_path / "cam" / "pseudo_masks", 2, splits={"train": scores(12.0)})
+    write_json(masks / "manifest.json", {"score": 0.5})
+    assert rows_of(cam_pseudo_masks=masks)["cam"].agreement == 0.5
+    best = {**scores(31.0), "threshold": 0.4, "curve": {"0.4": 31.0}}
+    artifact(masks, 2, splits={"train": scores(12.0)}, best_threshold=best)
+    assert rows_of(cam_pseudo_masks=masks)["cam"].agreement is None

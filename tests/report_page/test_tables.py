@@ -1,10 +1,12 @@
 import base64
 import csv
 import io
+from dataclasses import replace
 
 from eps.report_page.rows import Row, Splits
 from eps.report_page.tables import AP, Table, more_tables, score_table, shown
 
+SPLITS = Splits(train="train", val="val", also=())
 TABLE = Table("t", "Title", ["a,b", "c|d"], [['say "x"', 61.256], ["none", None]], {"c|d": 2})
 
 
@@ -14,7 +16,9 @@ def text(url: str, kind: str) -> str:
     return base64.b64decode(body).decode()
 
 
-def row(name: str, *, made: bool = True, instances: bool = False, tags: bool = False) -> Row:
+def row(
+    name: str, *, made: bool = True, instances: bool = False, tags: bool = False, agreement: float | None = None
+) -> Row:
     figures = {key: float(number) for number, key in enumerate(AP)}
     found = {**figures, "ap50_per_class": {"cat": 4.0, "dog": None}, "boxes": {**figures, "ap": 33.0}}
     return Row(
@@ -26,6 +30,7 @@ def row(name: str, *, made: bool = True, instances: bool = False, tags: bool = F
         per_class={"background": 90.0, "cat": 10.0} if made else {},
         leakage=0.0123,
         ap50=12.3456,
+        agreement=agreement,
         instances=found if instances else {},
         tag_ap={"cat": 88.0, "dog": 77.0} if tags else {},
         seconds=12.6,
@@ -43,9 +48,23 @@ def test_markdown_is_what_the_page_shows() -> None:
 
 
 def test_scores_are_of_what_was_made() -> None:
-    table = score_table([row("cam"), row("eps", made=False)], Splits(train="train", val="val", also=()))
-    assert table.columns == ["method", "mIoU train", "mIoU val", "context leakage", "mask AP50", "seconds"]
-    assert table.shown() == [["CAM", "\N{EN DASH}", "50.2", "0.012", "12.3", "13"]]
+    rows = [row("cam", agreement=0.54321), row("eps", made=False), row("segmenter")]
+    table = score_table(rows, SPLITS)
+    assert table.columns == ["method", "mIoU val", "context leakage", "mask AP50", "agreement", "seconds"]
+    assert table.shown() == [
+        ["CAM", "50.2", "0.012", "12.3", "0.543", "13"],
+        ["SEGMENTER", "50.2", "0.012", "12.3", "\N{EN DASH}", "13"],
+    ]
+
+
+def test_scores_that_no_row_has_are_no_columns() -> None:
+    bare = replace(row("eps"), miou={"train": None, "val": None}, leakage=None, ap50=None)
+    known = replace(row("segmenter", made=False), miou={"train": 1.0, "val": 1.0})
+    assert score_table([bare, known], SPLITS).columns == ["method", "seconds"]
+    told = replace(bare, agreement=0.5, seconds=None)
+    table = score_table([told, known], SPLITS)
+    assert table.columns == ["method", "agreement", "seconds"]
+    assert table.shown() == [["EPS", "0.500", "\N{EN DASH}"]]
 
 
 def test_what_no_row_knows_has_no_table() -> None:

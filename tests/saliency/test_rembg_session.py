@@ -12,7 +12,9 @@ from eps.saliency.rembg_session import RembgSession
 
 def test_without_rembg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rembg", None)
-    with pytest.raises(UserError, match=r"^saliency=rembg: the package rembg is not installed: pip install rembg"):
+    with pytest.raises(
+        UserError, match=r"^saliency=rembg: the package rembg is not installed: pip install 'rembg\[cpu\]'"
+    ):
         RembgSession("u2net", device="auto")
 
 

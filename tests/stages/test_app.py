@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,9 @@ def test_a_whole_run(pages: list[SimpleNamespace], dataset: Path, finished: Path
     assert (page.name, page.host) == ("run", "127.0.0.1")
     assert page.port > 0
     assert vars(page.start) == {"score": 0.3, "nms_iou": 0.4, "threshold": manifest["threshold"]}
-    assert f"segmenter.exclude={finished / 'exclude.txt'}" in page.hint
+    settings = ["experiment=tiny", f"data.root={dataset}", "segmenter.nms_iou=0.4", f"run_dir={finished}"]
+    told = shlex.join(["python", "-m", "eps.train_seg", *settings, f"segmenter.exclude={finished / 'exclude.txt'}"])
+    assert f"`{told}`" in page.hint
     assert len(page.review.survey()) == 12
     assert page.marks.path == finished / "exclude.txt"
 
@@ -94,14 +97,73 @@ def test_a_run_of_networks_alone(pages: list[SimpleNamespace], dataset: Path, ow
     assert served(pages, dataset, own_run, "pseudo_masks.threshold=0.7").start.threshold == 0.7
 
 
+def way_out(run: Path) -> str:
+    project = "python -m eps.app --config-dir . experiment=project (in the project's folder)"
+    photos = shlex.join(["python", "-m", "eps.app", f"run={run}", "data=photos", "data.root=FOLDER"])
+    return f"give its settings too, as in {project} or {photos}"
+
+
 def test_another_dataset_leaves_the_networks_to_try(
-    pages: list[SimpleNamespace], own_dataset: Path, finished: Path
+    pages: list[SimpleNamespace], own_dataset: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(own_dataset / "JPEGImages")
-    (own_dataset / "JPEGImages").mkdir()
+    """The page and the terminal say in the same line that there is no review, and what to do."""
+    photos = own_dataset / "ImageSets" / "Segmentation" / "train.txt"
+    photos.write_text("".join(photos.read_text().splitlines(keepends=True)[1:]))
     page = served(pages, own_dataset, finished, "data=folder")
+    assert page.review is page.marks is None
+    lacks = f"split 'train' of {own_dataset} has no photo 'train_00000', which it has a mask of"
+    other = f"{finished} was made from other data than data=folder data.root={own_dataset} ({lacks})"
+    assert page.hint == f"review is off: {other}: {way_out(finished)}"
+    assert f"{page.hint}\n" in capsys.readouterr().err
+    assert see(page.networks, read_upload(some_photo(own_dataset), BOUNDS)).semantic is not None
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_of_own_classes_without_its_settings(
+    pages: list[SimpleNamespace], dataset: Path, own_run: Path, tmp_path: Path, there: bool
+) -> None:
+    """The benchmark is what is meant by none: it is neither generated nor taken for what the run was made from."""
+    path = own_run / "pseudo_masks" / "instances.json"
+    path.write_text(path.read_text().replace('"plane"', '"kite"'))
+    root = dataset if there else tmp_path / "generated"
+    page = served(pages, root, own_run)
+    assert page.review is page.marks is None
+    other = f"{own_run} was made from other data than data=railroad (it is of kite, it is not of plane)"
+    assert page.hint == f"review is off: {other}: {way_out(own_run)}"
+    assert root.exists() == there
+    assert page.networks.predictor is not None
+
+
+def test_the_benchmark_is_never_generated(pages: list[SimpleNamespace], finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    page = served(pages, tmp_path / "empty", finished)
     assert page.review is None
-    assert re.match(r"Pseudo-masks cannot be reviewed: .* has no photo 'train_00000', which", page.hint)
+    expected = f"data=railroad: {tmp_path}/empty has not been made, as python -m eps.prepare does with the settings of"
+    assert page.hint.startswith(f"review is off: {expected} the run; if {finished} was made from other data, give its")
+    assert not list((tmp_path / "empty").iterdir())
+
+
+PROJECT = """\
+# @package _global_
+defaults: [tiny, override /data: folder, _self_]
+data: {root: own data}
+"""
+
+
+def test_the_hint_is_a_command_that_works(
+    pages: list[SimpleNamespace], own_dataset: Path, own_run: Path, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "project.yaml").write_text(PROJECT)
+    own = ["run=own run", "app.port=0", "app.max_side=0"]
+    assert command(app.main, *own, "--config-dir", ".", "experiment=project", "segmenter.steps=1") == (0, "")
+    [told] = re.findall(r"`python -m eps\.train_seg (.*)`", pages[-1].hint)
+    exclude = ["run_dir=own run", "segmenter.exclude=own run/exclude.txt"]
+    assert shlex.split(told) == ["experiment=project", "segmenter.steps=1", "--config-dir", ".", *exclude]
+    pages[-1].marks.toggle("train_00003")
+    assert command(train_seg.main, *shlex.split(told))[0] == 0
+    manifest = read_json(own_run / "segmenter" / "manifest.json")
+    assert (manifest["excluded"], manifest["config"]["steps"]) == (1, 1)
 
 
 def test_a_run_of_nothing_is_one_line(dataset: Path, tmp_path: Path, command: Command) -> None:
@@ -306,6 +368,7 @@ def test_bad_masks_are_marked_in_a_browser_and_left_out(tab: Any, dataset: Path,
     tab.get_by_role("tab", name="Review").click()
     tab.wait_for_selector("#pictures img")
     assert tab.locator("#thumbnails .thumbnail-item").count() == 12
+    assert not tab.is_visible("#page"), "there is one"
     marked = []
     for _ in range(2):
         marked.append(tab.inner_text("#title strong"))

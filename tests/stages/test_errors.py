@@ -1,8 +1,10 @@
 """Mistakes: one line that names what is wrong and what to do, exit code 2, and nothing half-written."""
 
+import os
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eps import evaluate, prepare, pseudo_masks, train_cls, train_seg
-from eps.data.artifacts import read_json, write_json, write_mask
+from eps import evaluate, predict, prepare, pseudo_masks, train_cls, train_seg
+from eps.data.artifacts import read_json, write_json, write_mask, write_scores
 from eps.data.railroad import CLASSES
 from stages import stage1, stage2, stage3
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 Command = Callable[..., tuple[int, str]]
 PHOTO = "train_00003"
+SKIP = ("data.on_error=skip",)
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -265,6 +268,36 @@ def test_truth_of_other_classes(place: Place) -> None:
 def test_best_threshold_without_scores(place: Place) -> None:
     line = place.refuses(evaluate, "evaluate=thresholds")
     assert "run eps.pseudo_masks with pseudo_masks.save_scores=true" in line
+
+
+def test_stored_maps_of_another_size(place: Place) -> None:
+    for photo in sorted((place.run / "pseudo_masks" / "masks").iterdir()):
+        write_scores(place.run / "pseudo_masks" / "scores" / f"{photo.stem}.npz", np.zeros((5, 32, 64), np.float32))
+    line = place.refuses(evaluate, "evaluate=thresholds")
+    assert ".npz has maps of (classes, height, width) (5, 32, 64), wanted are (5, 64, 64): remove it" in line
+
+
+def test_odd_photos_are_left_out_of_a_prediction(place: Place, tmp_path: Path) -> None:
+    """A program, a PNG that is cut within its pixels, and a pipe."""
+    source = tmp_path / "source"
+    source.mkdir()
+    noise = Image.effect_noise((64, 64), 80)
+    noise.save(source / "good.png")
+    (source / "program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n")
+    noise.save(source / "cut.png")
+    whole = (source / "cut.png").read_bytes()
+    begin, length = whole.index(b"IDAT") - 4, int.from_bytes(whole[whole.index(b"IDAT") - 4 :][:4])
+    half = b"IDAT" + whole[begin + 8 : begin + 8 + length // 2]
+    packed = (length // 2).to_bytes(4) + half + zlib.crc32(half).to_bytes(4)
+    (source / "cut.png").write_bytes(whole[:begin] + packed + whole[begin + 12 + length :])
+    os.mkfifo(source / "pipe.jpg")
+    settings = ("experiment=tiny", "data=folder", f"data.root={place.root}", f"run_dir={place.run}")
+    code, text = place.command(predict.main, *settings, f"source={source}", f"out_dir={tmp_path}/out", *SKIP)
+    assert code == 0, text
+    (manifest,) = (tmp_path / "out").rglob("manifest.json")
+    assert sorted(read_json(manifest)["skipped"]) == ["cut", "pipe", "program"]
+    (source / os.fsdecode(b"\xff\xfe.jpg")).touch()
+    assert "is no name in UTF-8 that can be shown: rename it" in place.refuses(predict, f"source={source}", *SKIP)
 
 
 def test_loss_that_explodes(bare: Place) -> None:

@@ -322,7 +322,7 @@ def test_own_thresholds_and_no_saliency(own_run: Path, own_dataset: Path, monkey
     (own_dataset / "SALImages" / "train_00003.png").unlink()
     call(pseudo_masks.run, *arguments, "pseudo_masks.save_scores=true")
     read: list[Path] = []
-    monkeypatch.setattr(evaluate, "read_scores", lambda path: read.append(path) or read_scores(path))
+    monkeypatch.setattr(evaluate, "read_scores", lambda path, **given: read.append(path) or read_scores(path, **given))
     result = call(evaluate.run, *arguments, "evaluate.thresholds=[0.12,0.3,0.5,0.7]")
     assert len(read) == 2 * len(set(read)) == 24
     content = read_json(result.path)

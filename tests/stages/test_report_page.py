@@ -91,6 +91,20 @@ def test_nothing_goes_wrong_and_nothing_sticks_out(
 
 
 @browsing
+def test_pictures_that_come_late_move_nothing(opened: Opened) -> None:
+    window, _ = opened(*SIZES[0])
+    late = "[...document.images].filter(image => !image.complete).length"
+    heights = "[document.documentElement.scrollHeight, ...[...document.images].map(i => Math.round(i.clientHeight))]"
+    assert window.evaluate(late) > 0
+    before = window.evaluate(heights)
+    window.evaluate(
+        "Promise.all([...document.images].map(image => { image.loading = 'eager'; return image.decode(); }))"
+    )
+    assert window.evaluate(late) == 0
+    assert window.evaluate(heights) == before
+
+
+@browsing
 def test_filters_leave_what_they_say(opened: Opened) -> None:
     window, _ = opened(*SIZES[2])
     cards, none = window.locator("#pseudo-masks .card"), window.locator("#pseudo-masks .none")

@@ -2,15 +2,17 @@
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from eps import pseudo_masks
+from eps import pseudo_masks, verify
 from eps.cli import call
 from eps.data.artifacts import read_json
 from eps.data.layout import DatasetFolder
+from eps.data.manifest import CLASSIFIER
 from eps.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -60,7 +62,30 @@ def test_same_masks_as_of_a_folder(dataset: Path, finished: Path, tmp_path: Path
     assert len(made) == 12
     for name, content in made.items():
         assert content == (finished / "pseudo_masks" / "masks" / name).read_bytes()
-    assert [read_json(path)["counts"]["photos"] for path in sorted(result.path.glob("*.json"))] == [5, 5, 2]
+    records = [read_json(path) for path in sorted(result.path.glob("*.json"))]
+    assert [record["counts"]["photos"] for record in records] == [5, 5, 2]
+    threshold = manifest["threshold"]
+    assert [record["config"] for record in records] == 3 * [{**manifest["config"], "threshold": threshold}]
+    classifier = {CLASSIFIER: manifest["inputs"][CLASSIFIER]}
+    shard = tmp_path / "shards" / "000.tar"
+    assert records[0]["inputs"] == {**classifier, "shard": {"name": "000.tar", "size": shard.stat().st_size}}
+    _verified(result.path)
+
+
+def _verified(made: Path) -> None:
+    """Masks, records and the classifier are compared, from the run's folder or that of the masks."""
+    for place in (made, made.parent):
+        assert call(verify.run, f"run_dir={place}").path == place
+    other = made.parent / CLASSIFIER
+    other.parent.mkdir()
+    other.write_bytes(b"another")
+    with pytest.raises(UserError, match=rf"^{made.parent}: {made} was made from another {other} than lies there; "):
+        call(verify.run, f"run_dir={made.parent}")
+    shutil.rmtree(other.parent)
+    (made / "000.tar").write_bytes((made / "000.tar").read_bytes()[:-1])
+    (made / "005.json").unlink()
+    with pytest.raises(UserError, match=r"/000\.tar has \d+ bytes, its manifest says \d+; .*/005\.tar has no record$"):
+        call(verify.run, f"run_dir={made.parent}")
 
 
 def test_a_shard_that_fails_is_told_when_the_others_are_done(dataset: Path, finished: Path, tmp_path: Path) -> None:

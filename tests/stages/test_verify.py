@@ -49,6 +49,30 @@ def test_what_no_longer_matches(own_run: Path, command: Command) -> None:
     ]
 
 
+def test_edited_records(own_run: Path, command: Command) -> None:
+    """Numbers that somebody has made nicer, in a manifest, a table of scores and its photos."""
+    changed(own_run / "classifier" / "manifest.json", score=0.99)
+    scores = own_run / "evaluation" / "segmenter.json"
+    changed(scores, splits=read_json(scores)["splits"] | {"val": {"miou": 99.9}})
+    (own_run / "evaluation" / "pseudo_masks_photos.csv").write_text("photo,miou\n")
+    (own_run / "segmenter" / "manifest.json").unlink()
+    code, text = command(verify.main, str(own_run))
+    assert code == 2
+    assert text.splitlines()[-1].removeprefix(f"error: {own_run}: ").split("; ") == [
+        f"{own_run}/classifier/manifest.json has been edited",
+        f"{own_run}/segmenter has no manifest.json: nothing is known of what lies there",
+        f"{own_run}/evaluation/pseudo_masks_photos.csv is not as pseudo_masks.json says",
+        f"{own_run}/evaluation/segmenter.json has been edited",
+    ]
+
+
+def test_one_run_whatever_it_is_called(own_run: Path, command: Command, tmp_path: Path) -> None:
+    other = own_run.rename(tmp_path / "lr=0.1")
+    assert command(verify.main, str(other))[0] == 0
+    code, text = command(verify.main, str(other), str(tmp_path / "more"))
+    assert (code, text) == (2, f"error: {other} {tmp_path / 'more'}: one run at a time\n")
+
+
 def test_made_from_others(own_run: Path, dataset: Path, command: Command) -> None:
     """Another classifier came after what was made from the first one, other masks after the segmenter."""
     settings = ("experiment=tiny", f"data.root={dataset}", f"run_dir={own_run}")

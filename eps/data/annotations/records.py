@@ -7,7 +7,7 @@ from typing import Any
 from unicodedata import category, normalize
 
 from eps.data.class_names import BACKGROUND
-from eps.data.files import is_safe
+from eps.data.files import LONGEST, is_safe, is_short
 from eps.errors import one_line, some
 
 EXAMPLES = 3
@@ -88,6 +88,8 @@ def photo_id(name: str) -> str:
         photo = photo.removeprefix(folder)
     if not is_safe(photo):
         raise ValueError(f"{name!r} is no name of a photo: paths below the source, without ..")
+    if not is_short(photo):
+        raise ValueError(f"{name!r} is too long, files are written under it: {LONGEST} bytes at most, rename it")
     return photo
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
+from eps.data.files import demand_regular
 from eps.errors import UserError
 
 MAX_BYTES: Final = 1 << 20
@@ -14,6 +15,7 @@ def read_xml_file(path: Path) -> ElementTree.Element:
 
     Raises `UserError` for a file that is too large, no xml, or declares entities.
     """
+    demand_regular(path)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} is larger than {MAX_BYTES >> 20} MiB: that is no VOC annotation")
     try:

@@ -23,7 +23,7 @@ def write_yolo(
     A line is an object: its class from 0, then the corners of its outline as shares of the photo's width and height.
     An object of several parts has one outline all the same, from part to part and back.
     """
-    splits = set_aside([photo.id for photo in photos], val_share)
+    splits = set_aside([photo.id for photo in photos], val_share, chance="labels ")
     split_of = {photo: split for split, ids in splits.items() for photo in ids}
     for photo in photos:
         split = split_of[photo.id]
