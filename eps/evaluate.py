@@ -21,11 +21,11 @@ from jaxtyping import UInt8
 
 from eps import build, build_data, build_training
 from eps.cli import entrypoint
-from eps.data.artifacts import file_hash, read_scores, write_json
+from eps.data.artifacts import read_scores
 from eps.data.class_names import class_names, unnamed
 from eps.data.datasets import read_saliency
 from eps.data.layout import DatasetFolder
-from eps.data.manifest import recorded, sealed
+from eps.data.manifest import recorded
 from eps.data.mask_folder import MaskFolders
 from eps.data.mask_sources import PseudoMasks
 from eps.data.provenance import provenance
@@ -44,7 +44,7 @@ from eps.ops.pseudo_labels import label_map, threshold_agreement
 from eps.report_page.threshold_curve import Sweep, draw
 from eps.schema import Config, Result
 from eps.schema.evaluate import Subject
-from eps.score_tables import numbers, print_scores, write_photo_scores
+from eps.score_tables import numbers, print_scores, write_scores
 
 
 class _Judged(NamedTuple):
@@ -73,10 +73,7 @@ def run(cfg: Config) -> Result:
     path = cfg.output("evaluation") / f"{name}.json"
     content["made_by"] = provenance()
     content["seconds"] = round(time.monotonic() - began, 2)
-    if mious:
-        write_photo_scores(photos := path.with_name(f"{name}_photos.csv"), mious)
-        content["files"] = {photos.name: file_hash(photos)}
-    write_json(path, sealed(content))
+    write_scores(path, content, mious)
     _log(cfg, name, content)
     print_scores(content)
     return Result(score=next(iter(content["splits"].values()))["miou"], path=path)

@@ -1,6 +1,8 @@
 """What `evaluate` prints: scores as tables for a terminal."""
 
 import csv
+import hashlib
+import io
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from eps.data.artifacts import write_json
 from eps.data.atomic import replaced
+from eps.data.manifest import sealed
 
 
 def print_scores(content: Mapping[str, Any]) -> None:
@@ -80,14 +84,26 @@ def _per_class(columns: Mapping[str, Any]) -> Table:
     return table
 
 
-def write_photo_scores(path: Path, mious: Mapping[str, Mapping[str, float]]) -> None:
+def write_scores(path: Path, content: Mapping[str, Any], mious: Mapping[str, Mapping[str, float]]) -> None:
+    """Scores as JSON, sealed, and those of photos, if any, as a table beside it, which the JSON knows by its hash."""
+    if not mious:
+        write_json(path, sealed(content))
+        return
+    table, photos = photo_scores(mious).encode(), path.with_name(f"{path.stem}_photos.csv")
+    write_json(path, sealed({**content, "files": {photos.name: hashlib.sha256(table).hexdigest()}}))
+    with replaced(photos) as temporary:
+        temporary.write_bytes(table)
+
+
+def photo_scores(mious: Mapping[str, Mapping[str, float]]) -> str:
     """By split the mean IoU of each photo as CSV, the worst first: where to look."""
-    with replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "photo", "miou"])
-        for split, photos in mious.items():
-            for photo, miou in sorted(photos.items(), key=lambda item: (item[1], item[0])):
-                writer.writerow([split, photo, "" if math.isnan(miou) else round(miou, 2)])
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["split", "photo", "miou"])
+    for split, photos in mious.items():
+        for photo, miou in sorted(photos.items(), key=lambda item: (item[1], item[0])):
+            writer.writerow([split, photo, "" if math.isnan(miou) else round(miou, 2)])
+    return lines.getvalue()
 
 
 def numbers(scores: Mapping[str, Any], name: str) -> Iterator[tuple[str, float]]:

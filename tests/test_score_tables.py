@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eps.data.artifacts import file_hash, read_json
 from eps.metrics.scorecard import Scorecard
-from eps.score_tables import numbers, print_scores, shown, write_photo_scores
+from eps.score_tables import numbers, print_scores, shown, write_scores
 
 
 def card() -> Scorecard:
@@ -55,9 +56,11 @@ def test_numbers() -> None:
 
 
 def test_photos_are_listed_the_worst_first(tmp_path: Path) -> None:
-    path = tmp_path / "photos.csv"
-    write_photo_scores(path, {"val": {"a": 61.256, "b": 3.0, "c": float("nan")}, "shift": {"d": 1.0}})
-    assert path.read_text() == "split,photo,miou\nval,b,3.0\nval,a,61.26\nval,c,\nshift,d,1.0\n"
+    mious = {"val": {"a": 61.256, "b": 3.0, "c": float("nan")}, "shift": {"d": 1.0}}
+    write_scores(tmp_path / "own.json", {"splits": {}}, mious)
+    table = tmp_path / "own_photos.csv"
+    assert table.read_text() == "split,photo,miou\nval,b,3.0\nval,a,61.26\nval,c,\nshift,d,1.0\n"
+    assert read_json(tmp_path / "own.json")["files"] == {table.name: file_hash(table)}
 
 
 def test_numbers_have_the_path_to_them_as_their_name() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -232,7 +233,14 @@ def address(dataset: Path, served_run: Path) -> Iterator[str]:
     settings += ["app.max_upload_mb=0.5", "app.max_megapixels=1", "predict.score_threshold=0"]
     command = [sys.executable, "-m", "eps.app", *settings]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=tmp_path,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
+        )
         try:
             yield _ready(process, tmp_path / "log")
             process.send_signal(signal.SIGINT)
