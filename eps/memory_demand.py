@@ -47,7 +47,16 @@ def demand_for_maps(cfg: Config, model: Classifier, photos: Iterable[Path], devi
     if not sizes:
         return
     largest = max(sizes, key=lambda path: sizes[path][0] * sizes[path][1])
-    width, height = sizes[largest]
+    demand_for_photo(cfg, model, sizes[largest], device, called=str(largest))
+
+
+def demand_for_photo(
+    cfg: Config, model: Classifier, size: tuple[int, int], device: torch.device, *, called: str
+) -> None:
+    """Raise `UserError` where the maps of a photo of this size (width, height) are estimated to need too much."""
+    if cfg.runtime.memory_limit < 0:
+        return
+    width, height = size
     most, scales, flip = allowed(cfg.runtime.memory_limit, device), cfg.pseudo_masks.scales, cfg.pseudo_masks.flip
     needed = {scale: localization_memory(model, size=(height, width), scale=scale, flip=flip) for scale in scales}
     over = {scale: gib for scale, gib in needed.items() if gib is not None and gib > most}
@@ -55,7 +64,7 @@ def demand_for_maps(cfg: Config, model: Classifier, photos: Iterable[Path], devi
         return
     fitting = [f"{scale:g}" for scale in sorted(needed) if scale not in over]
     hint = f"scales up to {fitting[-1]} fit" if fitting else "none of the scales fits: make the photo smaller"
-    told = f"{largest} of {width}x{height} needs about {max(over.values()):.3g} GiB, of {most:.3g} on {device}"
+    told = f"{called} of {width}x{height} needs about {max(over.values()):.3g} GiB, of {most:.3g} on {device}"
     shown = ",".join(map(str, scales))
     raise UserError(f"pseudo_masks.scales=[{shown}]: {told}; {hint}, {WAY_OUT}")
 

@@ -18,6 +18,7 @@ from eps.engine.progress import announce
 from eps.engine.shard_labels import FOLDER, label_shards
 from eps.errors import UserError
 from eps.mask_labels import labelled, needs_threshold
+from eps.memory_demand import demand_for_photo
 from eps.schema import Config, Result
 
 SHARDS = "shards:"
@@ -44,7 +45,13 @@ def label_shards_of(cfg: Config) -> Result:
     device = build.accelerator(cfg).device
     quick = QuickClassifier(model.to(device), build.inference_form(cfg))
 
+    largest = 0
+
     def label(photo: Image.Image, tags: Bool[np.ndarray, " c"]) -> UInt8[Tensor, "H W"]:
+        nonlocal largest
+        if (pixels := photo.width * photo.height) > largest:  # nobody knows beforehand what shards hold
+            demand_for_photo(cfg, model, photo.size, device, called="a photo")
+            largest = pixels
         scores = localize(quick, photo, torch.from_numpy(tags).to(device), scales=node.scales, flip=node.flip)
         stored = scores.cpu().half().float()  # as precise as maps that are stored
         (labels,) = labelled(node, [(lambda: photo, stored)], threshold=threshold, device=device)

@@ -97,3 +97,12 @@ def test_a_shard_that_fails_is_told_when_the_others_are_done(dataset: Path, fini
     with pytest.raises(UserError, match=r"1 shards failed: .*000\.tar is no whole tar file"):
         call(pseudo_masks.run, *arguments, f"source=shards:{tmp_path}/shards/*.tar")
     assert sorted(path.name for path in (tmp_path / "pseudo_masks_shards").glob("*.tar")) == ["005.tar", "010.tar"]
+
+
+def test_a_photo_that_memory_does_not_suffice_for(dataset: Path, finished: Path, tmp_path: Path) -> None:
+    pack(dataset, tmp_path / "shards", per_shard=12)
+    settings = ("experiment=tiny", f"run_dir={finished}", f"out_dir={tmp_path}", "pseudo_masks.threshold=0.3")
+    source = f"source=shards:{tmp_path}/shards/*.tar"
+    with pytest.raises(UserError, match=r"1 shards failed: .* a photo of 64x64 needs about .* GiB, of 1e-06 on cpu"):
+        call(pseudo_masks.run, *settings, source, "runtime.memory_limit=1e-6")
+    assert call(pseudo_masks.run, *settings, source, "runtime.memory_limit=4").score >= 0
