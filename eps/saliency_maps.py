@@ -51,6 +51,7 @@ def run(cfg: Config) -> Result:
                 target,
                 score=summary.decided,
                 **settings,
+                inputs={"photos": folder.fingerprint(wanted, with_saliency=False)},
                 skipped={photo: why for split in cfg.saliency.splits for photo, why in folder.skipped(split).items()},
                 provider=provider,
                 counts={"made": len(wanted), "kept": kept},

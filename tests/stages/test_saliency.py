@@ -57,6 +57,7 @@ def test_maps_of_a_split(bare: Path, tmp_path: Path, onnx_network: Write) -> Non
     assert result.path == bare / "SALImages"
     assert result.score == pytest.approx(np.mean(decided))
     content = read_json(tmp_path / "run" / "saliency" / "manifest.json")
+    assert [len(known) for known in content["inputs"].values()] == [64]
     assert content["counts"] == {"made": 12, "kept": 0}
     assert content["model_sha256"] == file_hash(file)
     assert content["config"]["size"] == [64, 64]
