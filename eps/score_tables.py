@@ -1,4 +1,4 @@
-"""What `evaluate` prints: scores as tables for a terminal."""
+"""What `evaluate` prints and writes: scores as tables for a terminal, as JSON and as CSV."""
 
 import csv
 import hashlib

@@ -1,7 +1,7 @@
 """Which files a folder holds, whatever the case of their suffixes: looked up once, not probed for."""
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from unicodedata import category
 
@@ -13,19 +13,28 @@ LONGEST = 215
 
 
 def files_by_id(folder: Path, suffixes: Sequence[str], *, without: Sequence[Path] = ()) -> dict[str, Path]:
-    """The files in and below a folder that have one of these lower-case suffixes in any case, by id; none without it.
+    """The files in and below a folder that have one of these suffixes, by id; none without it. See `names_by_id`.
+
+    Folders in `without` and what is hidden are passed over.
+    """
+    names = names_by_id(names_below(folder, {str(path) for path in without}), suffixes)
+    return {photo: folder / name for photo, name in names.items()}
+
+
+def names_by_id(names: Iterable[str], suffixes: Sequence[str]) -> dict[str, str]:
+    """Of files below a folder those that have one of these lower-case suffixes in any case, by id.
 
     An id is the path below the folder, with slashes and without the suffix. Of files with the same id that counts
-    whose suffix comes first. Folders in `without` and what is hidden are passed over.
+    whose suffix comes first.
     """
     ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
     found: dict[str, tuple[int, str]] = {}
-    for name in names_below(folder, {str(path) for path in without}):
+    for name in names:
         photo, suffix = os.path.splitext(name)
         rank = ranks.get(suffix.lower())
         if rank is not None:
             found[photo] = min(found.get(photo, (rank, name)), (rank, name))
-    return {photo: folder / name for photo, (_, name) in sorted(found.items())}
+    return {photo: name for photo, (_, name) in sorted(found.items())}
 
 
 def id_of(file: str) -> str:

@@ -16,9 +16,9 @@ from eps.data.provenance import provenance
 from eps.errors import UserError
 
 MANIFEST = "manifest.json"
-_SEAL = "seal"
 RUN = "run.json"
 """Beside it: how long it took."""
+_SEAL = "seal"
 
 CLASSIFIER, SEGMENTER = "classifier/model.safetensors", "segmenter/model.safetensors"
 """In a run; as an input of what is made from it."""
@@ -102,7 +102,8 @@ def is_edited(content: Mapping[str, Any]) -> bool:
 
 def _seal(content: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in content.items() if key not in (_SEAL, "seconds")}
-    return fingerprint_of(json.dumps(json.loads(json.dumps(kept)), sort_keys=True))
+    as_stored = json.loads(json.dumps(kept))  # keys that are numbers are texts there, and sort as such
+    return fingerprint_of(json.dumps(as_stored, sort_keys=True))
 
 
 def recorded(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from eps.data.files import PHOTO_SUFFIXES, files_by_id, id_of, names_below
+from eps.data.files import PHOTO_SUFFIXES, id_of, names_below, names_by_id
 from eps.data.listing import ASIDE, Form, Listing, Places, existing, id_fault, refuse_background, set_aside, tag_fault
 from eps.data.tag_table import Row, read_rows
 from eps.errors import UserError, some
@@ -39,8 +39,8 @@ def photos_form(root: Path, places: Places, *, classes: Sequence[str], val_share
 
 
 def _read(root: Path, path: Path, places: Places, classes: tuple[str, ...], val_share: float) -> Listing:
-    without = [root / name for name in places.no_photos]
-    photos = {i: file.relative_to(root) for i, file in files_by_id(root, PHOTO_SUFFIXES, without=without).items()}
+    names = list(names_below(root, {str(root / name) for name in places.no_photos}))
+    photos = {photo: Path(name) for photo, name in names_by_id(names, PHOTO_SUFFIXES).items()}
     rows = read_rows(path, photos=photos, classes=classes)
     classes = classes or tuple(sorted({label for row in rows for label in row.labels}))
     if not classes:
@@ -53,14 +53,14 @@ def _read(root: Path, path: Path, places: Places, classes: tuple[str, ...], val_
         labels={id_of(row.file): row.labels for row in rows},
         splits=set_aside(ids, val_share),
         faults=faults,
-        notes=tuple(_notes(root, path, classes, left_out=len(photos.keys() - set(ids)))),
+        notes=tuple(_notes(root, names, path, classes, left_out=len(photos.keys() - set(ids)))),
     )
 
 
-def _notes(root: Path, path: Path, classes: Sequence[str], *, left_out: int) -> Iterator[str]:
+def _notes(root: Path, names: Sequence[str], path: Path, classes: Sequence[str], *, left_out: int) -> Iterator[str]:
     if left_out:
         yield f"{path}: {left_out} photos of the folder are not in it and are left out"
-    if others := [name for name in names_below(root) if name.lower().endswith(UNREAD)]:
+    if others := [name for name in names if name.lower().endswith(UNREAD)]:
         yield f"{root}: pictures of kinds that are not read, save them as JPEG or PNG: {some(others, most=3)}"
     first: dict[str, str] = {}
     for name in classes:

@@ -53,12 +53,12 @@ def write_annotations(
 def write_tags(target: Path, photos: Sequence[AnnotatedPhoto], *, classes: Sequence[str], val_share: float) -> None:
     """Write `image_labels.json` and the lists of the splits in `ImageSets/Segmentation/`."""
     labels = {photo.id: _tags(photo, classes) for photo in photos}
-    write_listing(
-        target,
-        classes=classes,
-        labels=labels,
-        splits=set_aside([photo.id for photo in photos], val_share, chance="labels "),
-    )
+    write_listing(target, classes=classes, labels=labels, splits=divided(photos, val_share))
+
+
+def divided(photos: Sequence[AnnotatedPhoto], val_share: float) -> dict[str, tuple[str, ...]]:
+    """The splits of annotated photos: by another chance than their dataset's, which may have put some aside before."""
+    return set_aside([photo.id for photo in photos], val_share, chance="labels ")
 
 
 def file_name(photo: AnnotatedPhoto) -> str:

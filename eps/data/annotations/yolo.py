@@ -8,8 +8,7 @@ import yaml
 
 from eps.data.annotations.masks import outlines_of
 from eps.data.annotations.records import AnnotatedPhoto
-from eps.data.annotations.writer import write_photo
-from eps.data.listing import set_aside
+from eps.data.annotations.writer import divided, write_photo
 from eps.ops.polygons import joined
 
 DATA = "data.yaml"
@@ -23,7 +22,7 @@ def write_yolo(
     A line is an object: its class from 0, then the corners of its outline as shares of the photo's width and height.
     An object of several parts has one outline all the same, from part to part and back.
     """
-    splits = set_aside([photo.id for photo in photos], val_share, chance="labels ")
+    splits = divided(photos, val_share)
     split_of = {photo: split for split, ids in splits.items() for photo in ids}
     for photo in photos:
         split = split_of[photo.id]
