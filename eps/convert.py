@@ -163,7 +163,7 @@ def _remark_left_out(report: Report, found: Sequence[AnnotatedPhoto], photos: So
 def _remark_use(out: Path, objects: Sequence[AnnotatedObject], classes: Sequence[str]) -> None:
     remark(f"{len(objects)} objects of {', '.join(classes)}")
     masks = any(found.segmentation is not None for found in objects)
-    way = "true masks: python -m eps.train_seg experiment=yolact_coco" if masks else "tags: python -m stages.stage1"
+    way = "true masks: python -m eps.train_seg experiment=yolact_coco" if masks else "tags: eps stage1"
     remark(f"to train on its {way} data=coco data.root={out} data.tags={ANNOTATIONS}")
     if not masks:
         place = out / "SALImages"

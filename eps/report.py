@@ -49,7 +49,7 @@ def run(cfg: Config) -> Result:
     parts = find_parts(cfg.input)
     sweeps = _sweeps(cfg)
     if not any(vars(parts).values()) and not sweeps:
-        raise UserError(f"{cfg.run_dir} has nothing to report on: run the stages first (make stage1)")
+        raise UserError(f"{cfg.run_dir} has nothing to report on: run the stages first (eps stage1)")
     splits = Splits(train=cfg.data.scored, val=cfg.data.val, also=tuple(cfg.data.also))
     rows = gather_rows(parts, splits)
     seconds = seconds_of(parts)

@@ -20,7 +20,7 @@ class PseudoMasks:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise UserError(f"{folder} is missing: run stage 2 first (make stage2)")
+            raise UserError(f"{folder} is missing: run stage 2 first (eps stage2)")
         self.folder = folder
         self._instances = read_instances(folder / "instances.json")
 
@@ -41,7 +41,7 @@ class PseudoMasks:
         masks = [self.path(photo) for photo in ids]
         for path in (self.folder / "manifest.json", *masks):
             if not path.is_file():
-                raise UserError(f"{path} is missing: run stage 2 first (make stage2)")
+                raise UserError(f"{path} is missing: run stage 2 first (eps stage2)")
         hashes = [file_hash(path) for path in (self.folder / "instances.json", *masks)]
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 

@@ -141,7 +141,7 @@ def refuse_told(path: Path, told: Told | None) -> None:
 def read_spec(path: Path) -> Spec:
     """The description in a checkpoint's metadata. Raises `UserError` where the file is not one of ours."""
     if not path.is_file():
-        raise UserError(f"{path} is missing: run the stage that trains it first (make stage1 or make stage3)")
+        raise UserError(f"{path} is missing: run the stage that trains it first (eps stage1 or eps stage3)")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -10,7 +10,7 @@ import pytest
 from eps.cli import compose
 from tests.documents import DOCS, ROOT, commands, distinct, settings_of
 
-PAGES = ("RECIPES", "TROUBLESHOOTING", "LABELS", "CONCEPTS", "APP", "REPORT")
+PAGES = ("../README", "RECIPES", "DATA", "FROM_EPS", "TROUBLESHOOTING", "LABELS", "CONCEPTS", "APP", "REPORT")
 INIT = "eps init "
 """Has an argparse of its own: tests/test_init.py."""
 LEAST = 10

@@ -98,13 +98,13 @@ def test_missing_classifier(bare: Place) -> None:
     for verb in (stage2, pseudo_masks):
         line = bare.refuses(verb)
         assert "bare run/classifier/model.safetensors is missing: run the stage that trains it first" in line
-        assert "make stage1" in line
+        assert "eps stage1" in line
     assert not bare.run.exists()
 
 
 def test_missing_pseudo_masks(bare: Place) -> None:
     for verb in (stage3, train_seg, evaluate):
-        assert "bare run/pseudo_masks is missing: run stage 2 first (make stage2)" in bare.refuses(verb)
+        assert "bare run/pseudo_masks is missing: run stage 2 first (eps stage2)" in bare.refuses(verb)
     assert not bare.run.exists()
 
 
