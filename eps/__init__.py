@@ -1,5 +1,6 @@
 """From image tags to instance masks: weakly supervised segmentation (EPS) feeding a real-time segmenter (YOLACT)."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,6 +9,9 @@ if TYPE_CHECKING:
     from eps.engine.predictor import Predictor
 
 __version__ = "0.1.0"
+
+for _reporter in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_reporter, "1")  # onnxruntime would report to its maker what it runs, from its import on
 
 
 def load(

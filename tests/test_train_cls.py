@@ -10,6 +10,7 @@ from eps.cli import compose
 from eps.data.samples import TaggedPhotos
 from eps.models.classifier import ClassifierOutput
 from eps.schema import Config
+from tests.waits import waits_of
 
 
 def tiny(*overrides: str) -> Config:
@@ -90,3 +91,19 @@ def test_the_backbone_has_a_rate_of_its_own(scale: float) -> None:
     rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
     assert {rates[id(p)] for p in model.trunk.backbone.parameters()} == {0.01 * scale}
     assert {rates[id(p)] for p in model.trunk.fpn.parameters()} == {0.01}
+
+
+@pytest.mark.parametrize("choice", ["eps", "eps_paper", "cam"])
+def test_the_criterion_never_makes_a_gpu_wait(choice: str) -> None:
+    maps = torch.randn(2, 2 if choice == "cam" else 3, 8, 8, requires_grad=True)
+    batch = TaggedPhotos(
+        photos=torch.zeros(2, 3, 8, 8),
+        saliency=torch.full((2, 1, 8, 8), 200, dtype=torch.uint8),
+        tags=torch.tensor([[1.0, 0.0], [0.0, 0.0]]),
+    )
+    node = tiny(f"classifier={choice}").classifier
+
+    def work(step: int) -> None:
+        train_cls._criterion(node, nn.Identity(), Given(maps), batch, step).total.backward()
+
+    assert waits_of(lambda: work(0)) == waits_of(lambda: work(node.steps - 1)) == 0

@@ -72,13 +72,18 @@ class Descent(Generic[Batch]):
         None where the loss or a gradient is not finite, on any process: then nothing has changed on any.
         """
         statistics = [buffer.clone() for buffer in self.model.buffers()]
-        told = self._gradients([send_to_device(part, self.accelerator.device) for part in parts], step)
-        if told is None or not self._descend():
+        names, means = self._gradients([send_to_device(part, self.accelerator.device) for part in parts], step)
+        total, norm, *terms = torch.stack([means[0], self._norm().to(means), *means[1:]]).tolist()  # the one wait
+        if not (math.isfinite(total) and math.isfinite(norm)):
             self._put_back(statistics)
+            if self.accelerator.scaler is not None:  # as it was, and ready for the next step
+                self.accelerator.scaler.update(self.accelerator.scaler.get_scale())
             return None
-        return told
+        self.optimizer.step()
+        return dict(zip(names, terms, strict=True)), total
 
-    def _gradients(self, parts: Sequence[Batch], step: int) -> tuple[dict[str, float], float] | None:
+    def _gradients(self, parts: Sequence[Batch], step: int) -> tuple[list[str], Float[Tensor, " k"]]:
+        """What terms are called; and means over all parts and processes: of the loss, then of the terms."""
         self.optimizer.zero_grad()
         counted = self._counted(parts)
         told: list[Tensor] = []
@@ -89,11 +94,8 @@ class Descent(Generic[Batch]):
                 names = list(losses.terms)
                 values = [value.detach().to(losses.total) for value in (losses.total, *losses.terms.values())]
                 told.append(ranks.mean(torch.stack(values)))
-                if not torch.isfinite(told[-1][0]):
-                    return None
                 self.accelerator.backward(losses.total / len(parts))
-        total, *terms = torch.stack(told).mean(dim=0).tolist()
-        return dict(zip(names, terms, strict=True)), total
+        return names, torch.stack(told).mean(dim=0)
 
     def _counted(self, parts: Sequence[Batch]) -> Float[Tensor, " k"] | None:
         """What is counted in the whole batch, at least 1, over the number of its parts; None for one part."""
@@ -102,14 +104,16 @@ class Descent(Generic[Batch]):
         mean = ranks.mean(torch.stack([self.count(part) for part in parts]).mean(dim=0))
         return mean.clamp(min=1 / (ranks.count() * len(parts)))
 
-    def _descend(self) -> bool:
+    def _norm(self) -> Float[Tensor, ""]:
+        """Of the gradient, before it is clipped; 0 where that says nothing.
+
+        Gradients too large for fp16 are the scaler's business: it leaves the step out and scales less.
+        """
         limit = self.clip if self.clip > 0 else math.inf
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
-        # gradients too large for fp16 are the scaler's business: it leaves the step out and scales less
-        if self.accelerator.scaler is None and norm is not None and not torch.isfinite(norm):
-            return False
-        self.optimizer.step()
-        return True
+        norm: Tensor | None = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        if norm is None or self.accelerator.scaler is not None:
+            return torch.zeros((), device=self.accelerator.device)
+        return norm
 
     def _put_back(self, statistics: Sequence[Tensor]) -> None:
         """What a forward pass has moved: a running mean that is not finite would stay so."""

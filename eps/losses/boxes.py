@@ -24,7 +24,8 @@ def confidence_loss(
     Source: SSD equation 3 and section 2.2 (hard negative mining), which YOLACT section 3.2 keeps as L_cls.
     """
     chosen = (classes > 0) | hardest_negatives(logits, classes, negatives_per_positive=negatives_per_positive)
-    return F.cross_entropy(logits[chosen], classes[chosen].long(), reduction="sum")
+    photo, anchor = chosen.nonzero(as_tuple=True)  # once: a GPU is waited for
+    return F.cross_entropy(logits[photo, anchor], classes[photo, anchor].long(), reduction="sum")
 
 
 @torch.no_grad()

@@ -73,20 +73,20 @@ def multibox_loss(
     of positives that B, C, M and I are divided by, for a batch that is part of a larger one.
     Source: YOLACT sections 3.2 and 3.4; YOLACT++ section 6.1.
     """
-    truths = [_without_crowds(target) for target in targets]
+    truths, crowds = _sorted_out(targets)
     thresholds = (positive, negative, crowd_coverage)
-    matches = [_matched(target, anchors, *thresholds) for target in targets]
+    matches = [_matched(truth, own, anchors, *thresholds) for truth, own in zip(truths, crowds, strict=True)]
     classes = torch.stack([found.classes for found in matches])
-    positives = classes > 0
-    count = positives.sum().clamp(min=1) if count is None else count
-    rows = [found.index[chosen] for found, chosen in zip(matches, positives, strict=True)]
+    photo, anchor = (classes > 0).nonzero(as_tuple=True)
+    chosen = torch.split(anchor, (classes > 0).sum(dim=1).tolist())
+    count = torch.tensor(max(len(anchor), 1), device=classes.device) if count is None else count
+    rows = [found.index[own] for found, own in zip(matches, chosen, strict=True)]
     encoded = [
-        encode(truth.boxes[own], anchors[chosen], variances=variances)
-        for truth, own, chosen in zip(truths, rows, positives, strict=True)
+        encode(truth.boxes[row], anchors[own], variances=variances)
+        for truth, row, own in zip(truths, rows, chosen, strict=True)
     ]
     drawn = [
-        (prototypes[i], coefficients[i, positives[i]], rows[i], truth.boxes, truth.masks)
-        for i, truth in enumerate(truths)
+        (prototypes[i], coefficients[i, chosen[i]], rows[i], truth.boxes, truth.masks) for i, truth in enumerate(truths)
     ]
     mask_cost = partial(mask_loss, limit=masks_per_image, min_side=min_mask_side)
     confidence = confidence_loss(logits, classes, negatives_per_positive=negatives_per_positive)
@@ -96,7 +96,7 @@ def multibox_loss(
         rating_cost = partial(mask_iou_loss, scorer=mask_scorer, limit=masks_per_image)
         mask_iou = _summed(rating_cost, rated, truths, generator) * mask_iou_weight / count
     return MultiboxLoss(
-        box=box_loss(offsets[positives], torch.cat(encoded)) * box_weight / count,
+        box=box_loss(offsets[photo, anchor], torch.cat(encoded)) * box_weight / count,
         classification=confidence * classification_weight / count,
         mask=_summed(mask_cost, drawn, truths, generator) * mask_weight / count,
         semantic=zero if semantic is None else _semantic(semantic, truths) * semantic_weight,
@@ -114,24 +114,60 @@ def count_positives(
 ) -> Integer[Tensor, ""]:
     """How many anchors of a batch are positive: what `multibox_loss` divides by, from 1 on. Arguments as there."""
     thresholds = (positive, negative, crowd_coverage)
-    return torch.stack([(_matched(target, anchors, *thresholds).classes > 0).sum() for target in targets]).sum()
+    pairs = zip(*_sorted_out(targets), strict=True)
+    matches = [_matched(truth, crowds, anchors, *thresholds) for truth, crowds in pairs]
+    return torch.stack([(found.classes > 0).sum() for found in matches]).sum()
+
+
+def _sorted_out(targets: Sequence[Targets]) -> tuple[list[Targets], list[Float[Tensor, "c 4"]]]:
+    """Of each image its truth without crowds, and without `ignore` where it is empty; and the boxes of its crowds.
+
+    A GPU is waited for once: what is chosen by a mask there would be a wait for each.
+    """
+    unknown = [target.crowd.new_zeros(()) if target.ignore is None else target.ignore.any() for target in targets]
+    told = torch.cat([torch.stack(unknown), *(target.crowd for target in targets)]).tolist()
+    crowd = iter(told[len(targets) :])
+    truths, crowds = [], []
+    for target, ignores in zip(targets, told, strict=False):
+        flags = [next(crowd) for _ in range(len(target.crowd))]
+        single, group = (
+            torch.tensor([row for row, flag in enumerate(flags) if flag is kind], dtype=torch.long).to(
+                target.boxes.device
+            )
+            for kind in (False, True)
+        )
+        crowds.append(target.boxes[group])
+        truths.append(
+            Targets(
+                boxes=target.boxes[single],
+                classes=target.classes[single],
+                masks=target.masks[single],
+                crowd=target.crowd[single],
+                ignore=target.ignore if ignores else None,
+            )
+        )
+    return truths, crowds
 
 
 def _matched(
-    target: Targets, anchors: Float[Tensor, "n 4"], positive: float, negative: float, crowd_coverage: float
+    truth: Targets,
+    crowds: Float[Tensor, "c 4"],
+    anchors: Float[Tensor, "n 4"],
+    positive: float,
+    negative: float,
+    crowd_coverage: float,
 ) -> Match:
-    """What each anchor of an image is to learn; the index is a row of its truth without crowds."""
-    single = ~target.crowd
+    """What each anchor of an image is to learn."""
     found = match(
-        target.boxes[single],
-        target.classes[single],
+        truth.boxes,
+        truth.classes,
         anchors,
-        crowds=target.boxes[target.crowd],
+        crowds=crowds,
         positive=positive,
         negative=negative,
         crowd_coverage=crowd_coverage,
     )
-    return Match(_without_ignored(found.classes, anchors, target.ignore, crowd_coverage), found.index)
+    return Match(_without_ignored(found.classes, anchors, truth.ignore, crowd_coverage), found.index)
 
 
 def _summed(
@@ -152,20 +188,10 @@ def _without_ignored(
     classes: Integer[Tensor, " n"], anchors: Float[Tensor, "n 4"], ignore: Bool[Tensor, "h w"] | None, coverage: float
 ) -> Integer[Tensor, " n"]:
     """Background anchors of which more than `coverage` is ignored become neutral, as those in crowds do."""
-    if ignore is None or not ignore.any():
+    if ignore is None:
         return classes
     unknown = masked_share(center_to_corner(anchors), ignore) > coverage
     return classes.masked_fill(unknown & (classes == BACKGROUND), NEUTRAL)
-
-
-def _without_crowds(target: Targets) -> Targets:
-    single = ~target.crowd
-    return target._replace(
-        boxes=target.boxes[single],
-        classes=target.classes[single],
-        masks=target.masks[single],
-        crowd=target.crowd[single],
-    )
 
 
 def _semantic(logits: Float[Tensor, "b c h w"], truths: Sequence[Targets]) -> Float[Tensor, ""]:

@@ -1,6 +1,8 @@
 import pytest
+import torch
 from torch.utils.data import Dataset
 
+from eps.data import loading
 from eps.data.loading import load_batches
 from eps.data.sampling import Draw, TrainingDraws
 from eps.errors import UserError
@@ -30,3 +32,17 @@ def test_batches_are_those_of_the_draws(workers: int) -> None:
 def test_error_is_one_line_whichever_process_it_comes_from(workers: int) -> None:
     with pytest.raises(UserError, match=r"^photos/3\.jpg cannot be read as an image: it is cut off$"):
         list(load_batches(Numbers(broken=3), draws(), join=list, workers=workers))
+
+
+def test_too_little_shared_memory_is_told_before_workers_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two photos of a MiB a batch, of which three workers read two ahead each: 12 MiB."""
+
+    class Photos(Dataset[torch.Tensor]):
+        def __getitem__(self, draw: Draw) -> torch.Tensor:
+            return torch.zeros(2**20, dtype=torch.uint8)
+
+    monkeypatch.setattr(loading, "_free", lambda: 11 * 2**20)
+    with pytest.raises(UserError, match=r"runtime\.workers=3: .* has 11 MiB left of about 12 .*--shm-size"):
+        list(load_batches(Photos(), draws(), join=torch.stack, workers=3))
+    assert len(list(load_batches(Photos(), draws(), join=torch.stack, workers=1))) == 4
+    assert len(list(load_batches(Photos(), draws(), join=torch.stack, workers=0))) == 4

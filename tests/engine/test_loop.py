@@ -346,3 +346,13 @@ def test_the_state_of_fp16s_scaler_is_resumed(tmp_path: Path) -> None:
     expected, _ = fit(tmp_path / "once", accelerator=once)
     assert equal(model, expected)
     assert other.scaler.state_dict() == once.scaler.state_dict()
+
+
+def test_a_skipped_step_leaves_fp16s_scale_alone(tmp_path: Path) -> None:
+    """It is the batch that is spoilt, not the scale that is too large."""
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=100)
+    model, history = fit(tmp_path, criterion=bad(2), max_bad_steps=1, accelerator=accelerator)
+    assert [terms == {"skipped": 1.0} for terms in history] == [step == 2 for step in range(STEPS)]
+    assert accelerator.scaler.get_scale() == 4.0
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
