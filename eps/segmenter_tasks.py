@@ -1,20 +1,25 @@
 """What each kind of segmenter is trained by: network, photos with masks, criterion."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from eps import build
 from eps.checkpoints.yolact_specs import SPECS
 from eps.data.datasets import InstanceDataset, SemanticDataset, join_labelled
 from eps.data.layout import DatasetFolder
 from eps.data.samples import MaskSource
+from eps.data.sampling import by_hash
 from eps.engine.checkpoint import load_classifier
 from eps.engine.criteria import instance_counts, instance_losses, semantic_counts, semantic_losses
 from eps.engine.descent import Losses
+from eps.engine.inference import as_tensor
 from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.models.deeplab import DeepLab
@@ -25,6 +30,9 @@ from eps.schema.segmenter import Supervision
 
 MIN_AREA = 16
 """Pixels that a crop must leave of a pseudo-instance; of a true one `augment.min_side` alone decides."""
+PHOTOS_MEASURED = 8
+SMALLEST_DEVIATION = 1e-3
+"""Of planes: such flat ones show nothing, and a network that has learnt nothing yet may have them."""
 MIN_MASK_SIDE = 1.0
 """Prototype pixels that a box counts as at least, where our own design's masks are learnt."""
 
@@ -51,6 +59,7 @@ def yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskSo
         remark(line)
     if node.warm_start:
         _warm_start(model, cfg, folder.classes)
+        spec = _scaled(model, spec, [folder.photo(photo) for photo in by_hash(ids, most=PHOTOS_MEASURED)])
     transform = build.instance_transform(node, mean=cfg.trunk.mean)
     return Task(
         model=model,
@@ -118,6 +127,21 @@ def _warm_start(model: Segmenter, cfg: Config, classes: tuple[str, ...]) -> None
     if model.coefficients is not None:
         with torch.no_grad():
             model.coefficients.copy_(classifier.coefficients)
+
+
+@torch.no_grad()
+def _scaled(model: Segmenter, spec: SegmenterSpec, photos: Iterable[Image.Image]) -> SegmenterSpec:
+    """Let mask coefficients be at most one over the standard deviation of the planes that stage 1 has trained.
+
+    What is measured differs by rounding from machine to machine; two digits do not.
+    """
+    model.eval()
+    size = spec.image_size
+    pixels = [F.interpolate(as_tensor(photo)[None], size=size, mode="bilinear", antialias=True) for photo in photos]
+    planes = torch.cat([model.trunk(model.normalize(photo)).prototypes for photo in pixels])
+    scale = float(f"{1 / max(float(planes.std()), SMALLEST_DEVIATION):.2g}")
+    model.box_head.coefficient_scale = scale
+    return replace(spec, coefficient_scale=scale)
 
 
 def oddities(spec: SegmenterSpec) -> Iterator[str]:

@@ -3,12 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from eps import build, build_training
+from eps import build, build_training, segmenter_tasks
 from eps.checkpoints.yolact_specs import SPECS
 from eps.cli import compose
+from eps.engine.inference import as_tensor
+from eps.models.spec import build_segmenter
 from eps.nn.backbone import Backbone
 from eps.schema import Config
 from eps.segmenter_tasks import oddities
@@ -32,6 +36,25 @@ def test_masks_rated_without_deformable_convolutions_are_told() -> None:
     [line] = oddities(replace(SPECS["yolact_plus_base"], trunk=SPECS["yolact_resnet50"].trunk))
     assert "trunk.deformable_every=0" in line
     assert "trunk=yolact_plus_resnet50" in line
+
+
+def test_mask_coefficients_are_as_small_as_planes_are_large() -> None:
+    """However large stage 1 has made them, the products that masks are summed of begin at the same size."""
+    model, spec = build.segmenter(compose("experiment=tiny", "data.root=somewhere"), ("cat", "dog"))
+    assert spec.coefficient_scale == model.box_head.coefficient_scale == 1
+    height, width = spec.image_size
+    noise = np.random.default_rng(0).integers(256, size=(3, height, width, 3), dtype=np.uint8)
+    photos = [Image.fromarray(photo) for photo in noise]
+    with torch.no_grad():
+        planes = model.eval().trunk(model.normalize(torch.stack([as_tensor(photo) for photo in photos]))).prototypes
+    for factor in (1, 10):
+        scaled = segmenter_tasks._scaled(model, spec, photos)
+        assert scaled.coefficient_scale == pytest.approx(1 / (factor * float(planes.std())), rel=0.05)
+        assert model.box_head.coefficient_scale == scaled.coefficient_scale
+        with torch.no_grad():
+            for one in model.trunk.head.planes.parameters():
+                one *= 10
+    assert build_segmenter(scaled).box_head.coefficient_scale == scaled.coefficient_scale
 
 
 def on_trunk(*overrides: str) -> Config:

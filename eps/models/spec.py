@@ -97,6 +97,8 @@ class SegmenterSpec:
     """With YOLACT++'s net that says how well masks fit."""
     tag_head: bool = False
     """With a layer that says which classes the photo as a whole shows."""
+    coefficient_scale: float = 1.0
+    """What an anchor's mask coefficients are at most, in either direction."""
     kind: Literal["segmenter"] = "segmenter"
 
 
@@ -154,6 +156,7 @@ def build_segmenter(spec: SegmenterSpec) -> Segmenter:
             prototypes=spec.trunk.prototypes,
             anchors_per_cell=len(spec.ratios) * len(spec.scales[0]),
             normalized=not released,
+            coefficient_scale=spec.coefficient_scale,
         ),
         semantic_head=nn.Conv2d(channels, classes, 1) if released else None,
         mask_iou=MaskIoUNet(classes=classes) if spec.mask_iou else None,

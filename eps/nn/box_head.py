@@ -16,11 +16,13 @@ class BoxHeadOutput(NamedTuple):
 
 
 class BoxHead(nn.Module):
-    """Per anchor: box offsets, class logits (background first) and tanh mask coefficients.
+    """Per anchor: box offsets, class logits (background first) and mask coefficients in -1..1 (tanh), times a scale.
 
     Anchors run by level, row, column, then anchor of the cell, as `eps.ops.anchors.anchors` orders them.
     `normalized` brings each level of each photo to mean 0 and variance 1 first: levels that stage 1 has trained are
-    large and of unlike scale, and one head for all of them then takes off late or never. YOLACT has no such step.
+    large and of unlike scale, and one head for all of them then takes off late or never. YOLACT has no such step, and a
+    `coefficient_scale` of 1: it is for planes that are large already. With them the mask loss begins so high that its
+    gradient switches the units of `shared` off, for good.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class BoxHead(nn.Module):
         prototypes: int,
         anchors_per_cell: int,
         normalized: bool,
+        coefficient_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.shared = nn.Conv2d(in_channels, channels, 3, padding=1)
@@ -40,6 +43,7 @@ class BoxHead(nn.Module):
         self.coefficients = nn.Conv2d(channels, anchors_per_cell * prototypes, 3, padding=1)
         self.anchors_per_cell = anchors_per_cell
         self.normalized = normalized
+        self.coefficient_scale = coefficient_scale
         # planes that stage 1 has trained are large: small coefficients keep the first mask losses, whose gradient
         # reaches the trunk, from undoing that training
         nn.init.normal_(self.coefficients.weight, std=1e-4)
@@ -48,10 +52,11 @@ class BoxHead(nn.Module):
         if self.normalized:
             levels = [F.group_norm(level, num_groups=1) for level in levels]
         hidden = [F.relu(self.shared(level)) for level in levels]
+        coefficients = torch.tanh(torch.cat([self._rows(self.coefficients(x)) for x in hidden], dim=1))
         return BoxHeadOutput(
             offsets=torch.cat([self._rows(self.boxes(x)) for x in hidden], dim=1),
             logits=torch.cat([self._rows(self.classes(x)) for x in hidden], dim=1),
-            coefficients=torch.tanh(torch.cat([self._rows(self.coefficients(x)) for x in hidden], dim=1)),
+            coefficients=coefficients if self.coefficient_scale == 1 else self.coefficient_scale * coefficients,
         )
 
     def _rows(self, planes: Float[Tensor, "b ad h w"]) -> Float[Tensor, "b n d"]:

@@ -39,6 +39,17 @@ def test_rows_run_by_level_row_column_anchor(per_cell: int) -> None:
     assert output.offsets.shape == (2, number, 4)
 
 
+def test_coefficients_are_at_most_their_scale() -> None:
+    made = head()
+    torch.nn.init.normal_(made.coefficients.weight, std=10)
+    plain = made(levels())
+    made.coefficient_scale = 0.25
+    scaled = made(levels())
+    torch.testing.assert_close(scaled.coefficients, plain.coefficients / 4)
+    assert torch.equal(scaled.offsets, plain.offsets)
+    assert 0.2 < scaled.coefficients.abs().max() <= 0.25
+
+
 def test_rows_are_as_many_as_anchors() -> None:
     made = anchors(grids=GRIDS, scales=[[8.0], [16.0], [32.0]], ratios=[1.0, 0.5, 2.0], size=(48, 64))
     assert head()(levels()).logits.shape == (2, len(made), 3)
