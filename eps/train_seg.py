@@ -157,6 +157,8 @@ def _settings(cfg: Config) -> list[Any]:
     if _is_deeplab(cfg):
         trained = {key: node[key] for key in ("kind", "supervision", "steps", "batch", "optim", "augment")}
         return [repr(trained), *_deeplab_settings(cfg), *common]
+    if cfg.segmenter.warm_start:  # what was trained or stopped before planes set their scale is another one
+        common.append("coefficients scaled")
     return [cfg.trunk, repr({key: value for key, value in node.items() if key not in TEST}), *common]
 
 
