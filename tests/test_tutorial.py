@@ -14,7 +14,7 @@ TEXT = (ROOT / "docs" / "TUTORIAL.md").read_text(encoding="utf-8")
 SMALL = (
     ('{"train": 220}, size=192', '{"train": 20}, size=64'),
     ("classifier.steps=300", "classifier.steps=2 classifier.batch=4"),
-    ("segmenter.steps=300", "segmenter.steps=2 segmenter.batch=4"),
+    ("segmenter.steps=600", "segmenter.steps=2 segmenter.batch=4"),
 )
 """What the tutorial does with more of it."""
 TINY = " trunk=tiny pseudo_masks.scales=[1] runtime.device=cpu runtime.workers=0 runtime.memory_limit=-1"
