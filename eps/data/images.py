@@ -47,14 +47,25 @@ class ImageHeader(NamedTuple):
     size: tuple[int, int]
 
 
+def is_turned(image: Path | bytes, *, name: str) -> bool:
+    """Whether an image is stored otherwise than upright. Raises `UserError` as `read_header` does."""
+    with _opened(image, name=name) as opened:
+        return _orientation(opened) != 1
+
+
+def _orientation(opened: Image.Image) -> int:
+    """By its EXIF data; 1, upright, where they are missing or broken."""
+    with suppress(*_BROKEN):
+        return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
 def read_header(image: Path | bytes, *, name: str) -> ImageHeader:
     """The header of an image's file, or of what one would hold. Raises `UserError`, which calls it `name`."""
     with _opened(image, name=name) as opened:
-        turned = False
-        with suppress(*_BROKEN):  # in its EXIF data, that is
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        on_its_side = _orientation(opened) in (5, 6, 7, 8)
         width, height = opened.size
-        return ImageHeader(opened.format or "", (width, height) if turned else (height, width))
+        return ImageHeader(opened.format or "", (width, height) if on_its_side else (height, width))
 
 
 def read_image_size(path: Path) -> tuple[int, int]:

@@ -16,6 +16,10 @@ _SEPARATORS: Final = (",", ";", "\t")
 """Of columns: spreadsheets write semicolons where a comma is what decimals have."""
 
 
+_MARKS: Final = frozenset({"0", "1", "x", "true", "false", "yes", "no", "ja", "nein"})
+"""In a table with a column for each class; no names."""
+
+
 class Row(NamedTuple):
     """One line of the table."""
 
@@ -26,7 +30,9 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path, *, photos: Collection[str] = (), classes: Collection[str] = ()) -> list[Row]:
-    """The lines of a table without its header, if any. Raises `UserError` if it is no csv in UTF-8.
+    """The lines of a table without its header, if any.
+
+    Raises `UserError` if it is no csv in UTF-8, or has marks where names should be.
 
     Columns are parted by what leaves the most photos' names in the first one. A header is a first line that begins with
     `file`, `photo name` or the like, and not with an id of `photos`. Labels are parted by semicolons, or, where a cell
@@ -38,7 +44,14 @@ def read_rows(path: Path, *, photos: Collection[str] = (), classes: Collection[s
     except (UnicodeDecodeError, csv.Error) as error:
         advice = "save it as such ('CSV UTF-8' in a spreadsheet): file,label;label"
         raise UserError(f"{path} is no csv in UTF-8 ({error}); {advice}") from error
-    return rows[1:] if rows and _is_header(rows[0], photos) else rows
+    rows = rows[1:] if rows and _is_header(rows[0], photos) else rows
+    labels = {label for row in rows for label in row.labels}
+    if labels and labels.isdisjoint(classes) and {label.lower() for label in labels} <= _MARKS:
+        raise UserError(
+            f"{path} has a column for each class, it seems, and {', '.join(sorted(labels))} in them: write the names "
+            "of what a photo shows into one column, file,dog;cat"
+        )
+    return rows
 
 
 def _rows(text: str, classes: Collection[str]) -> list[Row]:

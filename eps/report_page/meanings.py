@@ -6,7 +6,7 @@ from eps.report_page.rows import Row, Splits
 from eps.report_page.tables import AGREEMENT, AP50, LEAKAGE, Table
 
 _ROWS = {
-    "cam": "the baseline's pseudo-masks, of a classifier that learns from tags alone",
+    "cam": "pseudo-masks of a classifier that learns from tags alone",
     "eps": "the pseudo-masks of the training photos, which stage 2 makes with the classifier that stage 1 teaches by "
     "tags and saliency maps (Explicit Pseudo-pixel Supervision)",
     "eps_crf": "such pseudo-masks, refined by a CRF",
@@ -19,7 +19,7 @@ _ROWS = {
 
 def rows_explained(rows: Sequence[Row]) -> str:
     """One sentence on the rows that the run has; empty where it has none."""
-    told = "; ".join(f"{row.label}: {_ROWS[row.name]}" for row in rows if row.made)
+    told = "; ".join(f"{row.label}: {_ROWS['cam' if row.from_tags_alone else row.name]}" for row in rows if row.made)
     return told and f"{told}."
 
 

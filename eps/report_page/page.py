@@ -71,6 +71,7 @@ def render(page: Page) -> str:
         scores=scores,
         meanings=[rows_explained(page.rows), " ".join(columns_explained(scores, page.splits))],
         by_truth=_by_truth(page.rows),
+        tags_alone=any(row.from_tags_alone for row in page.rows),
         measures=Measure,
         tables=[*more_tables(page.rows), *page.sweeps],
         filters={"pseudo-masks": filters(page.training), "segmenter": filters(page.validation)},

@@ -33,6 +33,8 @@ class Row:
     """AP of each class as a tag of photos."""
     seconds: float | None
     """To make this row, what it shares with rows above left out."""
+    from_tags_alone: bool = False
+    """Whether these are pseudo-masks of a run whose own classifier has seen no saliency map."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,13 @@ def gather_rows(parts: Parts, splits: Splits) -> list[Row]:
     cam_label = "CAM" if best is None else "CAM (best threshold)"
     crf_made = [parts.crf_pseudo_masks] if parts.pseudo_masks else [parts.classifier, parts.crf_pseudo_masks]
     cam_row = _row("cam", cam_label, cam, splits.train, splits, [parts.cam_classifier, parts.cam_pseudo_masks])
+    eps_row = _row("eps", "EPS", eps, splits.train, splits, [parts.classifier, parts.pseudo_masks])
+    if parts.classifier is not None and recorded(parts.classifier).get("config", {}).get("kind") == "cam":
+        # whose labels agree with nothing but the tags that they were made of
+        eps_row = replace(eps_row, label="CAM of this run", agreement=None, from_tags_alone=True)
     return [
         cam_row if best is None else replace(cam_row, agreement=None),  # which was taken at stage 2's threshold
-        _row("eps", "EPS", eps, splits.train, splits, [parts.classifier, parts.pseudo_masks]),
+        eps_row,
         _row("eps_crf", "EPS + CRF", crf, splits.train, splits, crf_made),
         *(_segmenter_row(name, label, folder, splits) for name, label, folder in segmenters),
     ]

@@ -198,6 +198,18 @@ def test_no_csv(root: Path, content: bytes, reason: str) -> None:
         opened(root)
 
 
+@pytest.mark.parametrize("text", ["file;cat;dog\ncat.jpg;1;0\ndog 1.jpeg;0;1\n", "file,cat,dog\ncat.jpg,X,\n"])
+def test_a_column_for_each_class(root: Path, text: str) -> None:
+    (root / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=r"labels\.csv has a column for each class, .* into one column, file,dog;cat"):
+        opened(root)
+
+
+def test_a_class_may_be_called_x(root: Path) -> None:
+    (root / "labels.csv").write_text("cat.jpg,x\n")
+    assert read_rows(root / "labels.csv", classes=["x"])[0].labels == ("x",)
+
+
 @pytest.mark.parametrize("text", ["", "file,label\n", "cat.jpg,\n"])
 def test_no_labels_at_all(root: Path, text: str) -> None:
     (root / "labels.csv").write_text(text)

@@ -3,6 +3,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from eps.data.artifacts import write_json
@@ -146,6 +147,19 @@ def test_made_rows_are_shown_with_a_dash_for_what_is_unknown(tmp_path: Path) -> 
     assert "Nothing to score yet" not in page
     assert "oracle" not in page
     assert "segmenter: the network of stage 3" in page
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("cam", True), ("eps", False)])
+def test_a_run_without_saliency_maps_does_not_speak_of_them(tmp_path: Path, kind: str, alone: bool) -> None:
+    """Its labels agree with the tags that they were made of, which is no score."""
+    write_json(tmp_path / "classifier" / "manifest.json", {"config": {"kind": kind}, "score": None})
+    write_json(tmp_path / "pseudo_masks" / "manifest.json", {"score": 1.0})
+    rows = gather_rows(Parts(classifier=tmp_path / "classifier", pseudo_masks=tmp_path / "pseudo_masks"), SPLITS)
+    [row] = [row for row in rows if row.name == "eps"]
+    assert row.agreement == (None if alone else 1.0)
+    page = render(dataclasses.replace(full(), rows=rows))
+    assert ("and saliency maps" not in page) is alone
+    assert ("without saliency maps" in page) is ("CAM of this run: pseudo-masks of a classifier" in page) is alone
 
 
 def test_truth_is_spoken_of_where_it_was_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from eps.data.annotations.records import AnnotatedObject, AnnotatedPhoto
 from eps.data.annotations.source import is_kept, suffix_of
 from eps.data.artifacts import write_json
 from eps.data.folder import write_listing
-from eps.data.images import decode_image
+from eps.data.images import decode_image, is_turned
 from eps.data.listing import set_aside
 from eps.data.unfinished import keep
 
@@ -19,12 +19,16 @@ ANNOTATIONS = "instances.json"
 def write_photo(target: Path, photo: AnnotatedPhoto, *, folder: str = "JPEGImages") -> None:
     """Put a photo into a folder: JPEGs and PNGs as they are (a file as a link where the disk has them).
 
-    Raises `UserError` where it has another format and cannot be read.
+    One that is turned by its EXIF data is written upright, as masks are: not every tool looks there. Raises `UserError`
+    where it cannot be read.
     """
     place = target / folder / file_name(photo)
     place.parent.mkdir(parents=True, exist_ok=True)
+    name = f"{photo.file}: its photo"
     if not is_kept(photo.format):
-        decode_image(photo.image, name=f"{photo.file}: its photo").convert("RGB").save(place, format="PNG")
+        decode_image(photo.image, name=name).convert("RGB").save(place, format="PNG")
+    elif is_turned(photo.image, name=name):
+        decode_image(photo.image, name=name).save(place, format=photo.format, quality=95)
     elif isinstance(photo.image, bytes):
         place.write_bytes(photo.image)
     else:
