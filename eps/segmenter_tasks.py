@@ -59,7 +59,8 @@ def yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskSo
         remark(line)
     if node.warm_start:
         _warm_start(model, cfg, folder.classes)
-        spec = _scaled(model, spec, [folder.photo(photo) for photo in by_hash(ids, most=PHOTOS_MEASURED)])
+        if node.scaled_coefficients:
+            spec = _scaled(model, spec, [folder.photo(photo) for photo in by_hash(ids, most=PHOTOS_MEASURED)])
     transform = build.instance_transform(node, mean=cfg.trunk.mean)
     return Task(
         model=model,

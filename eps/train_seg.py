@@ -153,12 +153,12 @@ def _settings(cfg: Config) -> list[Any]:
     node = as_plain(cfg.segmenter)
     del node["deeplab"]
     node.pop("exclude")  # which photos are left is among the inputs
+    if not node["scaled_coefficients"]:  # as there were none once: what was trained then stays as it is
+        node.pop("scaled_coefficients")
     common = [cfg.runtime.precision.value, str(cfg.seed)]
     if _is_deeplab(cfg):
         trained = {key: node[key] for key in ("kind", "supervision", "steps", "batch", "optim", "augment")}
         return [repr(trained), *_deeplab_settings(cfg), *common]
-    if cfg.segmenter.warm_start:  # what was trained or stopped before planes set their scale is another one
-        common.append("coefficients scaled")
     return [cfg.trunk, repr({key: value for key, value in node.items() if key not in TEST}), *common]
 
 

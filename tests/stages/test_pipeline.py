@@ -248,6 +248,17 @@ def test_changed_config_is_not_skipped(own_run: Path, dataset: Path, artifact: s
     assert not [path for path in own_run.iterdir() if path.name.startswith(".") or path.suffix == ".pt"]
 
 
+def test_scaled_coefficients_are_in_the_checkpoint(own_run: Path, dataset: Path) -> None:
+    """A segmenter that is loaded gives the masks that it was trained to give."""
+    assert eps.load(own_run / "segmenter").model.box_head.coefficient_scale == 1
+    call(train_seg.run, *tiny(dataset, own_run, "segmenter.scaled_coefficients=true"))
+    with safe_open(own_run / "segmenter" / "model.safetensors", framework="pt") as file:
+        (spec,) = (from_json(text) for text in file.metadata().values())
+    assert isinstance(spec, SegmenterSpec)
+    assert spec.coefficient_scale not in (0, 1)
+    assert eps.load(own_run / "segmenter").model.box_head.coefficient_scale == spec.coefficient_scale
+
+
 def retagged(root: Path) -> None:
     content = read_json(root / "image_labels.json")
     content["labels"]["train_00003"] = list(CLASSES)
