@@ -19,6 +19,9 @@ def collect(run: Path, *, command: str) -> dict[str, Any]:
     truth = _miou(_read(run / "truth" / "evaluation" / "segmenter.json"), "val")
     cam = _read(run / "cam" / "evaluation" / "pseudo_masks.json")["best_threshold"]["miou"]
     own, supervised = (_read(run / part / "segmenter" / "manifest.json") for part in (".", "truth"))
+    masks = (own["config"]["supervision"], supervised["config"]["supervision"])
+    if masks != ("pseudo", "truth"):
+        raise SystemExit(f"{run}/segmenter and {run}/truth learnt from {masks[0]} and {masks[1]}, not pseudo and truth")
     if not _alike(own, supervised):
         raise SystemExit(
             f"{run}/truth was trained by another recipe than {run}/segmenter: no ratio of these means much"

@@ -31,8 +31,6 @@ from eps.schema.segmenter import Supervision
 MIN_AREA = 16
 """Pixels that a crop must leave of a pseudo-instance; of a true one `augment.min_side` alone decides."""
 PHOTOS_MEASURED = 8
-SMALLEST_DEVIATION = 1e-3
-"""Of planes: such flat ones show nothing, and a network that has learnt nothing yet may have them."""
 MIN_MASK_SIDE = 1.0
 """Prototype pixels that a box counts as at least, where our own design's masks are learnt."""
 
@@ -59,7 +57,7 @@ def yolact(cfg: Config, folder: DatasetFolder, ids: Sequence[str], masks: MaskSo
         remark(line)
     if node.warm_start:
         _warm_start(model, cfg, folder.classes)
-        if node.scaled_coefficients:
+        if node.scaled_coefficients and spec.design == "shared":
             spec = _scaled(model, spec, [folder.photo(photo) for photo in by_hash(ids, most=PHOTOS_MEASURED)])
     transform = build.instance_transform(node, mean=cfg.trunk.mean)
     return Task(
@@ -132,15 +130,15 @@ def _warm_start(model: Segmenter, cfg: Config, classes: tuple[str, ...]) -> None
 
 @torch.no_grad()
 def _scaled(model: Segmenter, spec: SegmenterSpec, photos: Iterable[Image.Image]) -> SegmenterSpec:
-    """Let mask coefficients be at most one over the standard deviation of the planes that stage 1 has trained.
+    """Let mask coefficients be at most one over the standard deviation of the planes that stage 1 has trained, or 1.
 
-    What is measured differs by rounding from machine to machine; two digits do not.
+    To two digits: what is measured differs by rounding from machine to machine.
     """
     model.eval()
     size = spec.image_size
     pixels = [F.interpolate(as_tensor(photo)[None], size=size, mode="bilinear", antialias=True) for photo in photos]
     planes = torch.cat([model.trunk(model.normalize(photo)).prototypes for photo in pixels])
-    scale = float(f"{1 / max(float(planes.std()), SMALLEST_DEVIATION):.2g}")
+    scale = float(f"{1 / max(float(planes.std()), 1):.2g}")
     model.box_head.coefficient_scale = scale
     return replace(spec, coefficient_scale=scale)
 

@@ -145,7 +145,10 @@ def test_results_are_those_of_a_runs_evaluations(tmp_path: Path) -> None:
         },
     }
     manifest = run / "truth/segmenter/manifest.json"
-    manifest.write_text(manifest.read_text().replace('"steps": 5', '"steps": 6'))
+    manifest.write_text(manifest.read_text().replace("truth", "pseudo"))
+    with pytest.raises(SystemExit, match="learnt from pseudo and pseudo, not pseudo and truth"):
+        results.main([str(run), str(out), "--command", "make it"])
+    manifest.write_text(manifest.read_text().replace("pseudo", "truth").replace('"steps": 5', '"steps": 6'))
     with pytest.raises(SystemExit, match="another recipe"):
         results.main([str(run), str(out), "--command", "make it"])
     manifest.unlink()

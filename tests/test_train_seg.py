@@ -47,14 +47,21 @@ def test_mask_coefficients_are_as_small_as_planes_are_large() -> None:
     photos = [Image.fromarray(photo) for photo in noise]
     with torch.no_grad():
         planes = model.eval().trunk(model.normalize(torch.stack([as_tensor(photo) for photo in photos]))).prototypes
-    for factor in (1, 10):
-        scaled = segmenter_tasks._scaled(model, spec, photos)
-        assert scaled.coefficient_scale == pytest.approx(1 / (factor * float(planes.std())), rel=0.05)
-        assert model.box_head.coefficient_scale == scaled.coefficient_scale
+    for wanted in (0.5, 5.0, 50.0):
         with torch.no_grad():
             for one in model.trunk.head.planes.parameters():
-                one *= 10
+                one *= wanted / planes.std()
+        planes *= wanted / planes.std()
+        scaled = segmenter_tasks._scaled(model, spec, photos)
+        assert scaled.coefficient_scale == pytest.approx(min(1 / wanted, 1), rel=0.05)
+        assert model.box_head.coefficient_scale == scaled.coefficient_scale
     assert build_segmenter(scaled).box_head.coefficient_scale == scaled.coefficient_scale
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 2.0, float("nan")])
+def test_a_description_with_another_scale_is_none(scale: float) -> None:
+    with pytest.raises(ValueError, match=f"not at most {scale}"):
+        replace(SPECS["yolact_base"], coefficient_scale=scale)
 
 
 def on_trunk(*overrides: str) -> Config:

@@ -101,6 +101,10 @@ class SegmenterSpec:
     """What an anchor's mask coefficients are at most, in either direction."""
     kind: Literal["segmenter"] = "segmenter"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.coefficient_scale <= 1:  # a checkpoint's metadata may say anything
+            raise ValueError(f"not a model description: mask coefficients are not at most {self.coefficient_scale}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeepLabSpec:

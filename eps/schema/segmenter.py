@@ -118,8 +118,8 @@ class SegmenterConfig:
     square_anchors: bool
     """Anchors as high as they are wide, whatever their ratio (the released YOLACT models of v1)."""
     scaled_coefficients: bool
-    """After a warm start, mask coefficients as small as stage 1's planes are large: where these are tens large, the box
-    head may learn nothing otherwise."""
+    """After a warm start (design=shared), mask coefficients as small as stage 1's planes are large: where these are
+    tens large, the box head may learn nothing otherwise."""
     mask_iou: bool
     """With YOLACT++'s net that rates masks."""
     paste: float
