@@ -25,6 +25,7 @@ from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of, write_json, write_mask
 from eps.data.atomic import replaced
 from eps.data.class_names import VOC
+from eps.data.files import names_below, unread
 from eps.data.manifest import SEGMENTER, Recorder
 from eps.data.prediction_files import CocoIds, voc_folder
 from eps.data.sources import Footage, Frame, Photos
@@ -35,7 +36,7 @@ from eps.engine.overlap import ahead
 from eps.engine.predicted import found_in, own_share, remark_skipped, unreadable, with_rate, write_all, write_coco
 from eps.engine.predictor import Predictor
 from eps.engine.progress import announce, remark
-from eps.errors import UserError
+from eps.errors import UserError, some
 from eps.ops.crf import dense_crf
 from eps.report_page.combination import every_plane, take_apart
 from eps.report_page.sheet import Section, sheet
@@ -69,6 +70,7 @@ def run(cfg: Config) -> Result:
     if ranks.on_main(recorder.finished) is not None:
         announce(recorder.folder, math.nan, fresh=False)
         return Result(score=math.nan, path=recorder.folder)
+    _remark_others(cfg.source)
     skipped = ranks.on_main(lambda: unreadable(source, name=cfg.source, skip=cfg.data.on_error == "skip"))
     source = source.without(skipped) if isinstance(source, Photos) else source
     with ranks.shared(recorder.writing) as target:
@@ -249,6 +251,13 @@ def _benchmark(cfg: Config, predictor: Predictor, source: Photos | Footage, netw
     write_json(path, {"milliseconds": measured, **facts, "photos": len(photos), "model": str(network)})
     announce(path, math.nan, fresh=True)
     return Result(score=math.nan, path=path)
+
+
+def _remark_others(source: str) -> None:
+    """Name the pictures of a folder that are no photos to us."""
+    if source and Path(source).is_dir() and (others := unread(names_below(Path(source)))):
+        told = some(others, most=3)
+        remark(f"source={source}: pictures of kinds that are passed over, save them as JPEG or PNG: {told}")
 
 
 def _explain(predictor: Predictor, folder: Path) -> None:

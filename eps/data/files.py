@@ -8,6 +8,8 @@ from unicodedata import category
 from eps.errors import UserError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+UNREAD = (".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+"""Of pictures that are looked for nowhere; whoever has them is told."""
 LONGEST = 215
 """Bytes of a photo's name: file systems take 255, of which a key, suffixes and a temporary name need up to 35."""
 
@@ -35,6 +37,11 @@ def names_by_id(names: Iterable[str], suffixes: Sequence[str]) -> dict[str, str]
         if rank is not None:
             found[photo] = min(found.get(photo, (rank, name)), (rank, name))
     return {photo: name for photo, (_, name) in sorted(found.items())}
+
+
+def unread(names: Iterable[str]) -> list[str]:
+    """The pictures among files that are of kinds which no folder is searched for, in order."""
+    return sorted(name for name in names if name.lower().endswith(UNREAD))
 
 
 def id_of(file: str) -> str:

@@ -7,12 +7,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from eps.data.files import PHOTO_SUFFIXES, id_of, names_below, names_by_id
+from eps.data.files import PHOTO_SUFFIXES, id_of, names_below, names_by_id, unread
 from eps.data.listing import ASIDE, Form, Listing, Places, existing, id_fault, refuse_background, set_aside, tag_fault
 from eps.data.tag_table import Row, read_rows
 from eps.errors import UserError, some
-
-UNREAD = (".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 
 def photos_form(root: Path, places: Places, *, classes: Sequence[str], val_share: float) -> Form:
@@ -60,7 +58,7 @@ def _read(root: Path, path: Path, places: Places, classes: tuple[str, ...], val_
 def _notes(root: Path, names: Sequence[str], path: Path, classes: Sequence[str], *, left_out: int) -> Iterator[str]:
     if left_out:
         yield f"{path}: {left_out} photos of the folder are not in it and are left out"
-    if others := [name for name in names if name.lower().endswith(UNREAD)]:
+    if others := unread(names):
         yield f"{root}: pictures of kinds that are not read, save them as JPEG or PNG: {some(others, most=3)}"
     first: dict[str, str] = {}
     for name in classes:

@@ -139,9 +139,12 @@ def test_photos_that_cannot_be_read(
     told = capsys.readouterr().err
     assert "text.jpg cannot be read" in told
     assert "b.png cannot be read" in told
+    (photos / "below" / "d.WEBP").write_bytes(whole)
     made = ask(f"source={photos}", "data.on_error=skip")
     assert files(made) == ["a.jpg", "below/c.jpg"]
-    assert "left out, 2 of them" in capsys.readouterr().err
+    told = " ".join(capsys.readouterr().err.split())
+    assert "left out, 2 of them" in told
+    assert "passed over, save them as JPEG or PNG: below/d.WEBP" in told
     manifest = read_json(made / "manifest.json")
     assert set(manifest["skipped"]) == {"b", "text"}
     assert manifest["photos"] == 2
