@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eps import build
 from eps.checkpoints.yolact_specs import SPECS
@@ -19,7 +18,7 @@ from eps.data.sampling import by_hash
 from eps.engine.checkpoint import load_classifier
 from eps.engine.criteria import instance_counts, instance_losses, semantic_counts, semantic_losses
 from eps.engine.descent import Losses
-from eps.engine.inference import as_tensor
+from eps.engine.predictor import Predictor
 from eps.engine.progress import remark
 from eps.errors import UserError
 from eps.models.deeplab import DeepLab
@@ -128,16 +127,13 @@ def _warm_start(model: Segmenter, cfg: Config, classes: tuple[str, ...]) -> None
             model.coefficients.copy_(classifier.coefficients)
 
 
-@torch.no_grad()
 def _scaled(model: Segmenter, spec: SegmenterSpec, photos: Iterable[Image.Image]) -> SegmenterSpec:
     """Let mask coefficients be at most one over the standard deviation of the planes that stage 1 has trained, or 1.
 
     To two digits: what is measured differs by rounding from machine to machine.
     """
-    model.eval()
-    size = spec.image_size
-    pixels = [F.interpolate(as_tensor(photo)[None], size=size, mode="bilinear", antialias=True) for photo in photos]
-    planes = torch.cat([model.trunk(model.normalize(photo)).prototypes for photo in pixels])
+    predictor = Predictor(model=model, spec=spec, device=torch.device("cpu"))
+    planes = torch.cat([predictor.run(photo).prototypes for photo in photos])
     scale = float(f"{1 / max(float(planes.std()), 1):.2g}")
     model.box_head.coefficient_scale = scale
     return replace(spec, coefficient_scale=scale)

@@ -14,8 +14,6 @@ _HEADS: Final = frozenset({"file", "files", "filename", "id", "image", "img", "n
 """Words of which one stands in the first column's name where it has a header."""
 _SEPARATORS: Final = (",", ";", "\t")
 """Of columns: spreadsheets write semicolons where a comma is what decimals have."""
-
-
 _MARKS: Final = frozenset({"0", "1", "x", "true", "false", "yes", "no", "ja", "nein"})
 """In a table with a column for each class; no names."""
 

@@ -124,18 +124,13 @@ def _sorted_out(targets: Sequence[Targets]) -> tuple[list[Targets], list[Float[T
 
     A GPU is waited for once: what is chosen by a mask there would be a wait for each.
     """
-    unknown = [target.crowd.new_zeros(()) if target.ignore is None else target.ignore.any() for target in targets]
-    told = torch.cat([torch.stack(unknown), *(target.crowd for target in targets)]).tolist()
-    crowd = iter(told[len(targets) :])
+    ignored = [target.crowd.new_zeros(()) if target.ignore is None else target.ignore.any() for target in targets]
+    told = torch.cat([torch.stack(ignored), *(target.crowd for target in targets)]).cpu()
+    ignores, *flagged = (part.tolist() for part in torch.split(told, [len(targets), *(len(t.crowd) for t in targets)]))
     truths, crowds = [], []
-    for target, ignores in zip(targets, told, strict=False):
-        flags = [next(crowd) for _ in range(len(target.crowd))]
-        single, group = (
-            torch.tensor([row for row, flag in enumerate(flags) if flag is kind], dtype=torch.long).to(
-                target.boxes.device
-            )
-            for kind in (False, True)
-        )
+    for target, some_ignored, flags in zip(targets, ignores, flagged, strict=True):
+        rows = [[row for row, flag in enumerate(flags) if flag is kind] for kind in (False, True)]
+        single, group = (torch.tensor(some, dtype=torch.long, device=target.boxes.device) for some in rows)
         crowds.append(target.boxes[group])
         truths.append(
             Targets(
@@ -143,7 +138,7 @@ def _sorted_out(targets: Sequence[Targets]) -> tuple[list[Targets], list[Float[T
                 classes=target.classes[single],
                 masks=target.masks[single],
                 crowd=target.crowd[single],
-                ignore=target.ignore if ignores else None,
+                ignore=target.ignore if some_ignored else None,
             )
         )
     return truths, crowds
