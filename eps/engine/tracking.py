@@ -5,6 +5,7 @@ Neither needs a network: Weights & Biases writes to disk alone (`wandb sync` sen
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,9 +73,17 @@ def open_log(kind: Kind, folder: Path, *, done: int, group: str) -> Log | None:
 
 def _tensorboard(folder: Path, *, done: int) -> Log:
     """Readers are told to forget what a killed run had logged of later steps."""
+    _await_a_later_name(folder)
     tracker = TensorBoardTracker(folder.name, folder.parent, purge_step=done + 1 if done else None)
     tracker.start()
     return Log(tracker, known=done)
+
+
+def _await_a_later_name(folder: Path) -> None:
+    """Readers take event files by name, which tells seconds and then the process: wait for the next second."""
+    newest = max((int(file.name.split(".")[3]) for file in folder.glob("events.out.tfevents.*")), default=0)
+    while int(time.time()) == newest:
+        time.sleep(0.02)
 
 
 def _wandb(folder: Path, *, group: str) -> Log:

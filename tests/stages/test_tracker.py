@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from eps import evaluate, train_cls, train_seg
 from eps.cli import call, compose
 from eps.data.artifacts import read_json
+from eps.engine.tracking import open_log
 from eps.errors import UserError
 from eps.schema.runtime import Tracker
 
@@ -122,6 +124,17 @@ def test_a_killed_training_goes_on_in_the_same_log(
     assert all([step for step, _ in row] == [1, 2, 3, 4] for row in pictures.values())
     file = "classifier/model.safetensors"
     assert (tmp_path / "run" / file).read_bytes() == (finished / file).read_bytes()
+
+
+def test_a_log_that_goes_on_within_the_same_second_is_read_after_the_first(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    first = tmp_path / f"events.out.tfevents.{int(time.time()):010d}.zzz.999999999.0"  # sorts after any of that second
+    first.touch()
+    log = open_log("tensorboard", tmp_path, done=2, group="run")
+    assert log is not None
+    log.close()
+    assert sorted(tmp_path.glob("events.out.tfevents.*"))[0] == first
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 2
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_the_first_step(
