@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = sorted(options.maps.glob("*.png"))
     if not files:
         parser.error(f"{options.maps} has no PNGs")
+    strangers = sorted({file.name for file in options.out.glob("*.png")} - {file.name for file in files})
+    if strangers:
+        parser.error(f"{options.out} has maps that {options.maps} has not ({strangers[0]}): give an empty folder")
     spoiled = 0
     for file in files:
         saliency = np.asarray(Image.open(file).convert("L"))

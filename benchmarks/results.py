@@ -15,13 +15,16 @@ from typing import Any
 def collect(run: Path, *, command: str) -> dict[str, Any]:
     """mIoU in percent, to a tenth; the ratio is that of the unrounded ones."""
     made = _read(run / "evaluation" / "pseudo_masks.json")
-    segmenter = _miou(_read(run / "evaluation" / "segmenter.json"), "val")
-    truth = _miou(_read(run / "truth" / "evaluation" / "segmenter.json"), "val")
+    scored = [_read(run / part / "evaluation" / "segmenter.json") for part in (".", "truth")]
+    segmenter, truth = (_miou(evaluation, "val") for evaluation in scored)
     cam = _read(run / "cam" / "evaluation" / "pseudo_masks.json")["best_threshold"]["miou"]
     own, supervised = (_read(run / part / "segmenter" / "manifest.json") for part in (".", "truth"))
     masks = (own["config"]["supervision"], supervised["config"]["supervision"])
     if masks != ("pseudo", "truth"):
         raise SystemExit(f"{run}/segmenter and {run}/truth learnt from {masks[0]} and {masks[1]}, not pseudo and truth")
+    for evaluation, manifest in zip(scored, (own, supervised), strict=True):
+        if evaluation["fingerprint"] != manifest["fingerprint"]:
+            raise SystemExit(f"{run}: segmenter.json scores another segmenter than lies there: evaluate again")
     if not _alike(own, supervised):
         raise SystemExit(
             f"{run}/truth was trained by another recipe than {run}/segmenter: no ratio of these means much"
@@ -40,10 +43,11 @@ def collect(run: Path, *, command: str) -> dict[str, Any]:
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether the masks alone differ between two segmenters; a key that one did not have yet is passed over."""
+    """Whether the masks alone differ between two segmenters; a setting that one did not have yet is passed over."""
     shared = (one["config"].keys() & other["config"].keys()) - {"supervision"}
     same = all(one["config"][key] == other["config"][key] for key in shared)
-    return same and (one["seed"], one["trunk"]) == (other["seed"], other["trunk"])
+    begun = [[run["inputs"].get(name) for name in ("classifier/model.safetensors", "data")] for run in (one, other)]
+    return same and begun[0] == begun[1] and (one["seed"], one["trunk"]) == (other["seed"], other["trunk"])
 
 
 def _miou(evaluation: dict[str, Any], split: str) -> float:

@@ -94,7 +94,12 @@ def test_spoiled_saliency_is_a_share_that_goes_by_names(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    "wrong", [["maps", "maps", "--kind", "blank"], ["maps", "out", "--kind", "blank", "--share", "20"]]
+    "wrong",
+    [
+        ["maps", "maps", "--kind", "blank"],
+        ["maps", "out", "--kind", "blank", "--share", "20"],
+        ["maps", "others", "--kind", "blank"],
+    ],
 )
 def test_saliency_maps_are_never_spoiled_by_mistake(
     wrong: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,8 +107,11 @@ def test_saliency_maps_are_never_spoiled_by_mistake(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maps").mkdir()
     Image.fromarray(np.full((4, 6), 9, dtype=np.uint8)).save("maps/a.png")
+    (tmp_path / "others").mkdir()
+    Image.fromarray(np.zeros((4, 6), dtype=np.uint8)).save("others/b.png")
     with pytest.raises(SystemExit):
         degraded.main(wrong)
+    assert sorted(tmp_path.rglob("*.png")) == [tmp_path / "maps/a.png", tmp_path / "others/b.png"]
     assert (np.asarray(Image.open("maps/a.png")) == 9).all()
 
 
@@ -120,11 +128,18 @@ def test_results_are_those_of_a_runs_evaluations(tmp_path: Path) -> None:
     made_by = {"hardware": {"processor": "A CPU", "cores": 2, "devices": []}}
     contents: dict[str, object] = {
         "evaluation/pseudo_masks.json": {"splits": {"train": {"miou": 61.26}}, "made_by": made_by},
-        "evaluation/segmenter.json": {"splits": {"val": {"miou": 54.04}}},
-        "truth/evaluation/segmenter.json": {"splits": {"val": {"miou": 58.96}}},
+        "evaluation/segmenter.json": {"splits": {"val": {"miou": 54.04}}, "fingerprint": "f1pseudo"},
+        "truth/evaluation/segmenter.json": {"splits": {"val": {"miou": 58.96}}, "fingerprint": "f1truth"},
         "cam/evaluation/pseudo_masks.json": {"best_threshold": {"miou": 36.0}},
-        "segmenter/manifest.json": {"seed": 3, "trunk": {}, "config": {"steps": 5, "supervision": "pseudo"}},
-        "truth/segmenter/manifest.json": {"seed": 3, "trunk": {}, "config": {"steps": 5, "supervision": "truth"}},
+    } | {
+        f"{part}segmenter/manifest.json": {
+            "seed": 3,
+            "trunk": {},
+            "fingerprint": f"f1{masks}",
+            "config": {"steps": 5, "supervision": masks},
+            "inputs": {"classifier/model.safetensors": "5e1f", "data": "da7a", "masks": masks},
+        }
+        for part, masks in {"": "pseudo", "truth/": "truth"}.items()
     }
     for name, content in contents.items():
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -145,12 +160,18 @@ def test_results_are_those_of_a_runs_evaluations(tmp_path: Path) -> None:
         },
     }
     manifest = run / "truth/segmenter/manifest.json"
-    manifest.write_text(manifest.read_text().replace("truth", "pseudo"))
-    with pytest.raises(SystemExit, match="learnt from pseudo and pseudo, not pseudo and truth"):
-        results.main([str(run), str(out), "--command", "make it"])
-    manifest.write_text(manifest.read_text().replace("pseudo", "truth").replace('"steps": 5', '"steps": 6'))
-    with pytest.raises(SystemExit, match="another recipe"):
-        results.main([str(run), str(out), "--command", "make it"])
+    told = manifest.read_text()
+    for word, other, message in [
+        ("truth", "pseudo", "learnt from pseudo and pseudo, not pseudo and truth"),
+        ('"steps": 5', '"steps": 6', "another recipe"),
+        ("5e1f", "another classifier", "another recipe"),
+        ("da7a", "other photos", "another recipe"),
+        ("f1truth", "f1other", "scores another segmenter"),
+    ]:
+        assert word in told
+        manifest.write_text(told.replace(word, other))
+        with pytest.raises(SystemExit, match=message):
+            results.main([str(run), str(out), "--command", "make it"])
     manifest.unlink()
     with pytest.raises(SystemExit, match=r"manifest\.json is missing"):
         results.main([str(run), str(out), "--command", "make it"])
