@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 from torchvision.transforms import v2
 
-from eps.checkpoints.initial_weights import load_initial_weights
+from eps.checkpoints.initial_weights import load_initial_weights, other_normalization
 from eps.checkpoints.yolact import Told, start_from_released
 from eps.data import transforms
 from eps.data.artifacts import as_plain
@@ -37,7 +37,6 @@ from eps.models.spec import (
 )
 from eps.nn.backbone import Backbone
 from eps.nn.normalization import IMAGENET_MEAN, IMAGENET_STD
-from eps.nn.trunk import IdentityTrunk, Trunk
 from eps.saliency.onnx_network import OnnxNetwork
 from eps.saliency.recipe import Recipe
 from eps.saliency.rembg_session import RembgSession
@@ -89,7 +88,7 @@ def classifier(cfg: Config, classes: tuple[str, ...]) -> tuple[Classifier, Class
     model = build_classifier(spec)
     with torch.no_grad():
         model.coefficients.mul_(cfg.classifier.initial_scale)
-    _start_backbone(model.trunk, cfg.trunk)
+    _start_backbone(model.trunk.backbone, cfg.trunk)
     return _channels_last(model), spec
 
 
@@ -103,7 +102,7 @@ def segmenter(cfg: Config, classes: tuple[str, ...]) -> tuple[Segmenter, Segment
         for line in start_from_released(model, path=Path(released), spec=spec):
             remark(f"segmenter.weights={weights}: {line}")
     else:
-        _start_backbone(model.trunk, cfg.trunk)
+        _start_backbone(model.trunk.backbone, cfg.trunk)
     return _channels_last(model), spec
 
 
@@ -121,7 +120,7 @@ def deeplab(cfg: Config, classes: tuple[str, ...]) -> tuple[DeepLab, DeepLabSpec
     )
     model = build_deeplab(spec)
     if isinstance(model.backbone, Backbone):
-        load_initial_weights(model.backbone, name=cfg.trunk.backbone, source=cfg.trunk.weights)
+        _start_backbone(model.backbone, cfg.trunk)
     else:
         load_resnet_weights(model, name=node.backbone.value, source=node.weights)
     return _channels_last(model), spec
@@ -292,8 +291,11 @@ def _saliency_recipe(cfg: SaliencyConfig) -> Recipe:
     )
 
 
-def _start_backbone(trunk: Trunk | IdentityTrunk, cfg: TrunkConfig) -> None:
-    load_initial_weights(trunk.backbone, name=cfg.backbone, source=cfg.weights)
+def _start_backbone(backbone: Backbone, cfg: TrunkConfig) -> None:
+    load_initial_weights(backbone, name=cfg.backbone, source=cfg.weights)
+    told = other_normalization(cfg.backbone, mean=cfg.mean, std=cfg.std) if cfg.weights == "imagenet" else ""
+    if told:
+        remark(told)
 
 
 def _channels_last(model: Model) -> Model:

