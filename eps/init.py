@@ -16,6 +16,7 @@ from eps.cli import mistakes_refused
 from eps.data.atomic import replaced_folder
 from eps.data.index import write_faults
 from eps.data.project import OwnPhotos
+from eps.data.tag_table import FIRST_TWO, Columns
 from eps.engine.progress import progress_bar, remark, remark_faults
 from eps.errors import UserError
 from eps.schema import Result
@@ -66,6 +67,7 @@ def run(
     val_share: float,
     max_side: int = MAX_SIDE,
     tags_only: bool = False,
+    columns: Columns = FIRST_TWO,
 ) -> Result:
     """Check, write the project and say how to go on; there is no score. Raises `UserError` with all faults."""
     if not 0 <= val_share < 1:
@@ -84,7 +86,9 @@ def run(
         raise UserError(f"--photos {photos}: no such folder; give the one that holds the photos")
     if not tags.is_file():
         raise UserError(f"--tags {tags}: no such file; write a line file,label;label for each photo")
-    own = OwnPhotos.open(photos, tags, classes=classes, maps=saliency, val_share=val_share, max_side=max_side)
+    own = OwnPhotos.open(
+        photos, tags, classes=classes, maps=saliency, val_share=val_share, max_side=max_side, columns=columns
+    )
     _demand_faultless(own, project / FAULTS)
     with replaced_folder(project) as folder:
         with progress_bar("write photos", total=len(own.ids)) as advance:
@@ -102,6 +106,8 @@ def main() -> None:
     parser.add_argument("project", type=Path, help="the folder to make")
     parser.add_argument("--photos", type=Path, required=True, help="folder of the photos, also in folders below it")
     parser.add_argument("--tags", type=Path, required=True, help="csv in UTF-8: file,label;label for each photo")
+    parser.add_argument("--photo-column", default="", metavar="NAME", help="of the csv, if it is not the first one")
+    parser.add_argument("--tags-column", default="", metavar="NAME", help="of the csv, if it is not the one after it")
     parser.add_argument(
         "--classes",
         type=lambda names: [name.strip() for name in names.split(",")],
@@ -112,9 +118,10 @@ def main() -> None:
     parser.add_argument("--tags-only", action="store_true", help="learn without saliency maps: looser masks")
     parser.add_argument("--val-share", type=float, default=0.1, help="share of the photos to put aside (0.1)")
     parser.add_argument("--max-side", type=int, default=MAX_SIDE, help=f"larger photos are made smaller ({MAX_SIDE})")
-    given = parser.parse_args()
+    given = vars(parser.parse_args())
+    columns = Columns(given.pop("photo_column"), given.pop("tags_column"))
     with mistakes_refused():
-        run(**vars(given))
+        run(**given, columns=columns)
 
 
 def side_for(longer: Sequence[int]) -> int:

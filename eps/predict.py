@@ -25,7 +25,7 @@ from eps.cli import entrypoint
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of, write_json, write_mask
 from eps.data.atomic import replaced
 from eps.data.class_names import VOC
-from eps.data.files import names_below, unread
+from eps.data.files import names_below, passed_over
 from eps.data.manifest import SEGMENTER, Recorder
 from eps.data.prediction_files import CocoIds, voc_folder
 from eps.data.sources import Footage, Frame, Photos
@@ -36,7 +36,7 @@ from eps.engine.overlap import ahead
 from eps.engine.predicted import found_in, own_share, remark_skipped, unreadable, with_rate, write_all, write_coco
 from eps.engine.predictor import Predictor
 from eps.engine.progress import announce, remark
-from eps.errors import UserError, some
+from eps.errors import UserError
 from eps.ops.crf import dense_crf
 from eps.report_page.combination import every_plane, take_apart
 from eps.report_page.sheet import Section, sheet
@@ -255,9 +255,9 @@ def _benchmark(cfg: Config, predictor: Predictor, source: Photos | Footage, netw
 
 def _remark_others(source: str) -> None:
     """Name the pictures of a folder that are no photos to us."""
-    if source and Path(source).is_dir() and (others := unread(names_below(Path(source)))):
-        told = some(others, most=3)
-        remark(f"source={source}: pictures of kinds that are passed over, save them as JPEG or PNG: {told}")
+    if source and Path(source).is_dir():
+        for told in passed_over(list(names_below(Path(source)))):
+            remark(f"source={source}: {told}")
 
 
 def _explain(predictor: Predictor, folder: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from eps import init, prepare
 from eps.cli import call, entrypoint
+from eps.data.layout import DatasetFolder
 from eps.schema import Config, Result
 
 Command = Callable[..., tuple[int, str, str]]
@@ -69,6 +70,29 @@ def test_dataset_as_the_pipeline_reads_it(photos: Path, command: Command) -> Non
     assert (data / "JPEGImages/0.png").read_bytes() == (photos / "0.png").read_bytes()
     assert "1 photos larger than 100 px" in err
     call(prepare.run, "data=folder", "data.root=mine/data", "data.index=index")  # no fault
+
+
+def test_photos_of_other_kinds_and_columns_of_other_names(photos: Path, command: Command) -> None:
+    """They stay what they are, or become smaller, upright, as the photos of a dataset."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (200, 100), "red").save(photos / "gro\u00df.webp", exif=exif)
+    Image.new("RGB", (60, 40), "red").save(photos / "scan 1.TIF", exif=exif)
+    Path("tags.csv").write_text(
+        "Nr;Schlagw\u00f6rter;Bild\n1;cat;gro\u00df.webp\n2;dog;scan 1.TIF\n3;dog,cat;0.png\n", encoding="utf-8"
+    )
+    names = ("--photo-column", "Bild", "--tags-column", "schlagw\u00f6rter")
+    code, _, err = command("mine", *FLAGS, *names, "--max-side", "100", "--val-share", "0", "--tags-only")
+    assert (code, "cat: on 2 photos" in err) == (0, True), err
+    folder = DatasetFolder.open(Path("mine/data"))
+    assert {photo: folder.photo(photo).size for photo in folder.ids("train")} == {
+        "gro\u00df": (50, 100),
+        "scan 1": (40, 60),
+        "0": (60, 40),
+    }
+    assert (folder.root / "JPEGImages/scan 1.tif").read_bytes() == (photos / "scan 1.TIF").read_bytes()
+    code, _, err = command("other", *FLAGS, "--photo-column", "Foto")
+    assert (code, "tags.csv has no column 'Foto': its first line is Nr, Schlagw\u00f6rter, Bild" in err) == (2, True)
 
 
 def test_settings(photos: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

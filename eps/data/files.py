@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from unicodedata import category
 
-from eps.errors import UserError
+from eps.errors import UserError, some
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
-UNREAD = (".heic", ".heif", ".avif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+UNREAD = (".heic", ".heif", ".avif", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 """Of pictures that are looked for nowhere; whoever has them is told."""
+CONVERT = "convert to JPEG (a phone's HEIC: heif-convert, or its camera's setting Most Compatible)"
+"""Advice on pictures of other kinds."""
 LONGEST = 215
 """Bytes of a photo's name: file systems take 255, of which a key, suffixes and a temporary name need up to 35."""
 
@@ -39,9 +41,18 @@ def names_by_id(names: Iterable[str], suffixes: Sequence[str]) -> dict[str, str]
     return {photo: name for photo, (_, name) in sorted(found.items())}
 
 
-def unread(names: Iterable[str]) -> list[str]:
-    """The pictures among files that are of kinds which no folder is searched for, in order."""
-    return sorted(name for name in names if name.lower().endswith(UNREAD))
+def passed_over(names: Sequence[str]) -> Iterator[str]:
+    """What to say of the pictures among the files below a folder that are not looked at, if there are any.
+
+    A picture of a kind that is not read is not missed where there is a photo of that name.
+    """
+    photos = names_by_id(names, PHOTO_SUFFIXES)
+    others = [name for name in names if name.lower().endswith(UNREAD) and os.path.splitext(name)[0] not in photos]
+    if others:
+        yield f"pictures of kinds that are not read: {some(sorted(others), most=3)}; {CONVERT}"
+    taken = set(photos.values())
+    if twins := sorted(name for name in names if name.lower().endswith(PHOTO_SUFFIXES) and name not in taken):
+        yield f"photos that share their name with another kind's, which is taken, rename them: {some(twins, most=3)}"
 
 
 def id_of(file: str) -> str:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from eps.data.files import demand_regular
+from eps.data.files import CONVERT, demand_regular
 from eps.errors import UserError, one_line
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -118,7 +118,7 @@ def _opened(held: Path | bytes, *, name: str) -> Iterator[Image.Image]:
         with Image.open(BytesIO(held) if isinstance(held, bytes) else held, formats=FORMATS) as image:
             yield image
     except UnidentifiedImageError as error:
-        raise UserError(f"{name} cannot be read as an image: it is none of {', '.join(FORMATS)}") from error
+        raise UserError(f"{name} cannot be read as an image: it is none of {', '.join(FORMATS)}: {CONVERT}") from error
     except _FAULTS as error:
         reason = one_line(error) or type(error).__name__
         raise UserError(f"{name} cannot be read as an image: {reason}") from error

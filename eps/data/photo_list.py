@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-from eps.data.files import LONGEST, PHOTO_SUFFIXES, demand_regular, files_by_id, is_short, is_text
+from eps.data.files import (
+    LONGEST,
+    PHOTO_SUFFIXES,
+    demand_regular,
+    files_by_id,
+    is_short,
+    is_text,
+    names_below,
+    passed_over,
+)
 from eps.errors import UserError
 
 
@@ -25,7 +34,8 @@ def _found(place: Path) -> dict[str, Path]:
     if place.is_dir():
         found = files_by_id(place, PHOTO_SUFFIXES)
         if not found:
-            raise UserError(f"source={place}: no photo in there ({', '.join(PHOTO_SUFFIXES)})")
+            others = "".join(f"; {told}" for told in passed_over(list(names_below(place))))
+            raise UserError(f"source={place}: no photo in there ({', '.join(PHOTO_SUFFIXES)}){others}")
         return dict(sorted(found.items()))
     demand_regular(place)
     if not place.is_file():

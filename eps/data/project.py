@@ -14,6 +14,7 @@ from eps.data.images import read_image_size
 from eps.data.layout import DatasetFolder
 from eps.data.listing import ASIDE, Places
 from eps.data.photos import photos_form
+from eps.data.tag_table import FIRST_TWO, Columns
 from eps.data.unfinished import keep
 
 FEW = 20
@@ -39,6 +40,7 @@ class OwnPhotos:
         maps: Path | None,
         val_share: float,
         max_side: int,
+        columns: Columns = FIRST_TWO,
     ) -> "OwnPhotos":
         """Without `classes` those that the csv names, sorted; with them, others are faults.
 
@@ -47,7 +49,7 @@ class OwnPhotos:
         aside = (str(maps.resolve()),) if maps else ()
         saliency = str((maps or photos / "SALImages").resolve())
         places = Places(tags=str(tags.resolve()), saliency=saliency, no_photos=aside)
-        form = photos_form(photos, places, classes=classes, val_share=val_share)
+        form = photos_form(photos, places, classes=classes, val_share=val_share, columns=columns)
         return cls(DatasetFolder.of(form, form.read()), maps, max_side)
 
     @property

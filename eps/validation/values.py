@@ -27,7 +27,7 @@ def validate_values(cfg: Config) -> None:
 
 def shown(value: object) -> str:
     """A value as it is typed on a command line."""
-    return str(value).replace(" ", "")
+    return value if isinstance(value, str) else str(value).replace(" ", "")
 
 
 def _all(holds: Callable[[Any], bool], *, count: int | None = None) -> Callable[[Any], bool]:

@@ -9,7 +9,7 @@ from eps.errors import UserError
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    for name in ("b.jpg", "a.PNG", "below/c.jpeg", "notes.txt"):
+    for name in ("b.jpg", "a.PNG", "below/c.jpeg", "d.webp", "notes.txt"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
@@ -21,6 +21,7 @@ def test_folder(photos: Path) -> None:
         ("a", photos / "a.PNG"),
         ("b", photos / "b.jpg"),
         ("below/c", photos / "below" / "c.jpeg"),
+        ("d", photos / "d.webp"),
     ]
 
 
@@ -52,7 +53,8 @@ def test_list_with_faults(photos: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder; give a photo, folder, list, video, or split:NAME"):
         photos_at(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="no photo in there"):
+    (tmp_path / "IMG_1.HEIC").touch()
+    with pytest.raises(UserError, match=r"no photo in there .*; pictures of kinds that are not read: IMG_1.HEIC; conv"):
         photos_at(tmp_path)
 
 

@@ -1,16 +1,18 @@
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
+from eps.data.files import CONVERT
 from eps.data.layout import DatasetFolder
 from eps.data.listing import Places
 from eps.data.photos import photos_form
-from eps.data.tag_table import read_rows
+from eps.data.tag_table import Columns, read_rows
 from eps.errors import UserError
 
 PLACES = Places(tags="labels.csv", no_photos=("SALImages", "SegmentationClass"))
@@ -69,6 +71,13 @@ def test_ways_to_write_it(root: Path, text: str) -> None:
     assert faults(root) == []
 
 
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_unicode_text_of_spreadsheets(root: Path, code: str) -> None:
+    text = "file\tlabels\r\ncat.jpg\tK\u00e4tzchen\r\n"
+    (root / "labels.csv").write_bytes(("" if code == "utf-16" else "\ufeff").encode(code) + text.encode(code))
+    assert opened(root).labels == {"cat": ("K\u00e4tzchen",)}
+
+
 def test_photo_without_labels_has_no_tags(root: Path) -> None:
     (root / "labels.csv").write_text("cat.jpg\ndog 1.jpeg,\nmore/both.png,cat\n")
     folder = opened(root)
@@ -94,7 +103,7 @@ def test_photos_that_are_not_listed_are_left_out(root: Path) -> None:
         ("cat.jpg,dog", "line 4: 'cat.jpg' has the id of line 1"),
         ("cat.JPG,dog", "line 4: 'cat.JPG' has the id of line 1"),
         ("cow.jpg,dog", "line 4: 'cow.jpg' is not in the folder"),
-        ("cow.gif,dog", "line 4: 'cow.gif' is no photo: its name must end in .jpg, .jpeg, .png"),
+        ("cow.gif,dog", "line 4: 'cow.gif' is of a kind that is not read: convert to JPEG"),
         ("../cat.jpg,dog", "line 4: '../cat.jpg' is no id"),
         ("/cat.jpg,dog", "line 4: '/cat.jpg' is no id"),
         ("cow.jpg,dog,cat", "line 4: 'cow.jpg' has more than two columns"),
@@ -115,14 +124,70 @@ def test_a_first_row_without_suffix_is_no_header(root: Path, name: str) -> None:
     Image.new("RGB", (6, 4)).save(root / "file.png")
     (root / "labels.csv").write_text(f"{name},cat\nmore/both.png,dog\n")
     [fault] = faults(root)
-    told = f"labels.csv line 1: {name!r} is no photo: its name must end in .jpg, .jpeg, .png (a line of column names"
-    assert told in fault
+    assert f"labels.csv line 1: {name!r} is no photo: its name must end in .jpg, .jpeg, .png, " in fault
+    assert "(a line of column names begins with file, or give eps init --photo-column)" in fault
 
 
 def test_classes_that_differ_in_case_alone(root: Path) -> None:
     (root / "labels.csv").write_text("cat.jpg,cat\ndog 1.jpeg,Cat\nmore/both.png,dog\n")
     [note] = opened(root).notes
     assert "'Cat' and 'cat', which differ in case alone, are two classes" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("cat.jpg;table, dining|cat\ndog 1.jpeg;table, dining\n", [("table, dining", "cat"), ("table, dining",)]),
+        ("cat.jpg;table, dining;cat\ndog 1.jpeg;table, dining\n", [("table, dining", "cat"), ("table, dining",)]),
+        ('cat.jpg,"table, dining|"\ndog 1.jpeg,"cat,dog"\n', [("table, dining",), ("cat", "dog")]),
+        ("cat.jpg,cat | dog\ndog 1.jpeg,dog|\n", [("cat", "dog"), ("dog",)]),
+        ('cat.jpg,cat;dog\ndog 1.jpeg,"dog, cat"\n', [("cat", "dog"), ("dog", "cat")]),
+        ("cat.jpg;table, dining\n", [("table", "dining")]),
+    ],
+)
+def test_commas_in_names_of_classes(root: Path, text: str, labels: list[tuple[str, ...]]) -> None:
+    """They are kept where semicolons or bars part labels, in that cell or around the same name in another."""
+    (root / "labels.csv").write_text(text)
+    assert [row.labels for row in read_rows(root / "labels.csv")] == labels
+
+
+LISTED = [("cat.jpg", ("cat",)), ("dog 1.jpeg", ("dog", "cat"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("Nr;Schlagwörter;Bild\n1;cat;cat.jpg\n2;dog,cat;dog 1.jpeg\n", Columns("bild", "SCHLAGWÖRTER")),
+        ("Nr,Bild,Tags,Ort\n1,cat.jpg,cat,Ulm\n2,dog 1.jpeg,dog;cat\n", Columns("Bild", "tags")),
+        ("Bild,Ort,Tags\ncat.jpg,Ulm,cat\ndog 1.jpeg,,dog|cat\n", Columns(tags="Tags")),
+        ("Tags\tBild\ncat\tcat.jpg\ndog;cat\tdog 1.jpeg\n", Columns(photo="Bild")),
+        ("Bild;Tags\ncat.jpg;cat\ndog 1.jpeg;dog;cat\n", Columns("Bild", "Tags")),
+    ],
+)
+def test_columns_by_their_names(root: Path, text: str, columns: Columns) -> None:
+    (root / "labels.csv").write_text(text, encoding="utf-8-sig")
+    rows = read_rows(root / "labels.csv", columns=columns)
+    assert [(row.file, row.labels) for row in rows] == LISTED
+    assert not any(row.fault for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "told"),
+    [
+        ("Bild;Tags\ncat.jpg;cat\n", Columns("Foto", "Tags"), "has no column 'Foto': its first line is Bild, Tags"),
+        (
+            "a,b,c\ncat.jpg,cat,x\n",
+            Columns(photo="a"),
+            "which of its columns has photos, and which labels? There are a",
+        ),
+        ("a\ncat.jpg\n", Columns(tags="a"), "which of its columns has photos, and which labels? There are a"),
+        ("\n", Columns(tags="a"), "is empty: its first line has the names of its columns"),
+    ],
+)
+def test_columns_that_are_not_there(root: Path, text: str, columns: Columns, told: str) -> None:
+    (root / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=re.escape(f"labels.csv {told}") + "|" + re.escape(f"labels.csv: {told}")):
+        read_rows(root / "labels.csv", columns=columns)
 
 
 def test_a_comma_within_a_class_that_is_named_so(root: Path) -> None:
@@ -132,10 +197,28 @@ def test_a_comma_within_a_class_that_is_named_so(root: Path) -> None:
 
 
 def test_pictures_that_are_not_read_are_told(root: Path) -> None:
-    for name in ("a.HEIC", "more/b.webp", "notes.txt"):
+    for name in ("a.HEIC", "more/b.gif", "notes.txt", "cat.heic"):  # there is a cat.JPG, too
         (root / name).touch()
     [note] = opened(root).notes
-    assert note.endswith("pictures of kinds that are not read, save them as JPEG or PNG: a.HEIC, more/b.webp")
+    assert note == f"{root}: pictures of kinds that are not read: a.HEIC, more/b.gif; {CONVERT}"
+
+
+def test_photos_of_every_kind_that_is_read(root: Path) -> None:
+    """Upright as a viewer shows them, whatever the kind."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ("web.WebP", "scan.tif", "scan 2.TIFF", "old.bmp"):
+        Image.new("RGB", (6, 4), "red").save(root / name, **({} if name == "old.bmp" else {"exif": exif}))
+    (root / "labels.csv").write_text("web.webp,cat\nscan.tif,cat\nscan 2.tiff,dog\nold.bmp,dog\n")
+    folder = opened(root)
+    assert faults(root) == []
+    assert [folder.photo(photo).size for photo in folder.ids("train")] == [(4, 6), (4, 6), (4, 6), (6, 4)]
+
+
+def test_photos_that_share_their_name_are_told(root: Path) -> None:
+    Image.new("RGB", (6, 4)).save(root / "cat.webp")
+    [note] = opened(root).notes
+    assert note.endswith("share their name with another kind's, which is taken, rename them: cat.webp")
 
 
 @pytest.mark.parametrize(
@@ -148,8 +231,10 @@ def test_pictures_that_are_not_read_are_told(root: Path) -> None:
         ("/home/me/photos/more/two.png", "is no id"),
         ("photos/more/two.png", "is not in the folder; did you mean"),
         ("TWO.png", "is not in the folder; did you mean"),
-        ("more/two", "is no photo: its name must end in .jpg, .jpeg, .png; did you mean"),
-        ("more/two.webp", "is no photo"),
+        ("more/two", "is no photo: its name must end in .jpg, .jpeg, .png, .webp, .tif, .tiff, .bmp; did you mean"),
+        ("more/two.webp", "is not in the folder; did you mean"),
+        ("more/two.HEIC", f"is of a kind that is not read: {CONVERT}; did you mean"),
+        ("more/two.svg", "is no photo"),
     ],
 )
 def test_what_may_be_meant(root: Path, file: str, told: str) -> None:
@@ -157,7 +242,24 @@ def test_what_may_be_meant(root: Path, file: str, told: str) -> None:
     (root / "labels.csv").write_text(f"cat.jpg,cat\n{file},dog\n")
     [fault] = faults(root)
     assert f"line 2: {file!r} {told}" in fault
-    assert fault.endswith("did you mean 'more/two.png'?") == (".webp" not in file)
+    assert fault.endswith("did you mean 'more/two.png'?") == (".svg" not in file)
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("IMG_1.HEIC", f"is of a kind that is not read: {CONVERT}"),
+        ("IMG_1.jpg", f"is not in the folder; 'IMG_1.heic' is of a kind that is not read: {CONVERT}"),
+        ("IMG_2.HEIC", f"is of a kind that is not read: {CONVERT}; did you mean 'IMG_2.jpg'?"),
+    ],
+)
+def test_photos_of_a_phone_that_are_not_read(root: Path, file: str, told: str) -> None:
+    """Whether they have been converted, in the table or in the folder; such a name is no header."""
+    Image.new("RGB", (6, 4)).save(root / "IMG_2.jpg")
+    for name in ("IMG_1.heic", "IMG_2.heic"):
+        (root / name).touch()
+    (root / "labels.csv").write_text(f"{file},cat\n")
+    assert faults(root) == [f"{root / 'labels.csv'} line 1: {file!r} {told}"]
 
 
 def test_nothing_is_guessed_of_two(root: Path) -> None:

@@ -13,6 +13,7 @@ import eps
 from eps import build, predict
 from eps.cli import call
 from eps.data.artifacts import read_json, read_mask
+from eps.data.files import CONVERT
 from eps.data.video import Video, VideoWriter
 from eps.engine.latency import summary
 from eps.engine.predictor import Predictor
@@ -140,14 +141,15 @@ def test_photos_that_cannot_be_read(
     assert "text.jpg cannot be read" in told
     assert "b.png cannot be read" in told
     (photos / "below" / "d.WEBP").write_bytes(whole)
+    (photos / "below" / "e.HEIC").touch()
     made = ask(f"source={photos}", "data.on_error=skip")
-    assert files(made) == ["a.jpg", "below/c.jpg"]
+    assert files(made) == ["a.jpg", "below/c.jpg", "below/d.jpg"]
     told = " ".join(capsys.readouterr().err.split())
     assert "left out, 2 of them" in told
-    assert "passed over, save them as JPEG or PNG: below/d.WEBP" in told
+    assert f"pictures of kinds that are not read: below/e.HEIC; {CONVERT}" in told
     manifest = read_json(made / "manifest.json")
     assert set(manifest["skipped"]) == {"b", "text"}
-    assert manifest["photos"] == 2
+    assert manifest["photos"] == 3
     with pytest.raises(UserError, match=r"text\.jpg cannot be read"):
         ask(f"source={photos / 'text.jpg'}", "data.on_error=skip")
 

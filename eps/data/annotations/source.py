@@ -7,7 +7,6 @@ from unicodedata import normalize
 
 from eps.data.files import PHOTO_SUFFIXES, names_below
 
-SUFFIXES = (*PHOTO_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp")
 _KEPT = {"JPEG": ".jpg", "PNG": ".png"}
 BESIDE = ("", "JPEGImages", "images", "../JPEGImages", "../images")
 """Where photos lie, as seen from the folder of an annotation."""
@@ -19,7 +18,7 @@ class SourcePhotos:
     def __init__(self, root: Path) -> None:
         self.root = root
         names = {normalize("NFC", name): root / name for name in names_below(root)}
-        self._files = {name: path for name, path in names.items() if path.suffix.lower() in SUFFIXES}
+        self._files = {name: path for name, path in names.items() if path.suffix.lower() in PHOTO_SUFFIXES}
         self._by_stem: dict[str, Path] = {}
         for name, path in sorted(self._files.items(), reverse=True):
             self._by_stem[posixpath.splitext(name)[0]] = path
