@@ -25,6 +25,7 @@ from eps.dataset_check import check_dataset
 from eps.engine.memory import free_gib
 from eps.errors import UserError
 from eps.saliency.quality import MapQuality, map_quality
+from eps.saliency.rembg_session import import_rembg
 from eps.schema import Config, Result
 from eps.schema.classifier import ClassifierKind
 from eps.schema.data import DataKind
@@ -64,17 +65,20 @@ def _lines(cfg: Config, accelerator: Accelerator) -> Iterator[Line]:
     yield from _environment(accelerator.device)
     if cfg.data.kind is DataKind.railroad and not Path(cfg.data.root).is_dir():
         yield Line("data", "the embedded benchmark, not generated yet; give yours: data=photos data.root=DIR, ...")
+        yield from _saliency_network(cfg)
         return
     try:
         checked = check_dataset(cfg)
         ids = checked.folder.ids(cfg.data.train) if not checked.faults or cfg.data.on_error == "skip" else []
     except UserError as error:
         yield Line("data", str(error), problem=True)
+        yield from _saliency_network(cfg)
         return
     yield from _data(cfg, checked.folder)
     rest = f" (all of them in {checked.index.faults_path})" if len(checked.faults) > SHOWN else ""
     for fault in checked.faults[:SHOWN]:
         yield Line("data", f"{fault}{rest}", problem=cfg.data.on_error != "skip")
+    yield from _saliency_network(cfg, checked.folder)
     if ids:
         yield from _saliency(cfg, checked.folder, ids)
         for cost in stage_costs(cfg, checked.folder, ids, accelerator):
@@ -118,6 +122,23 @@ def _data(cfg: Config, folder: DatasetFolder) -> Iterator[Line]:
     for name in (name for name in folder.classes if train and tags[name] in (0, len(train))):
         told = "no training photo has it" if not tags[name] else "all have it: nothing tells what it is"
         yield Line("tags", f"{name}: {told}", problem=True)
+
+
+def _saliency_network(cfg: Config, folder: DatasetFolder | None = None) -> Iterator[Line]:
+    """Why stage 1 could not make maps, where it would have to; of photos that are not known yet it has to."""
+    if not _makes_maps(cfg):
+        return
+    if folder is not None and not cfg.saliency.overwrite:
+        splits = [split for split in cfg.saliency.splits if folder.has_split(split)]
+        if not any(folder.without_saliency(folder.listed(split)) for split in splits):
+            return
+    try:
+        if cfg.saliency.kind is SaliencyKind.rembg:
+            import_rembg()  # a session would fetch weights
+        else:
+            build.saliency_network(cfg)
+    except UserError as error:
+        yield Line("saliency", str(error), problem=True)
 
 
 def _saliency(cfg: Config, folder: DatasetFolder, ids: Sequence[str]) -> Iterator[Line]:

@@ -1,6 +1,8 @@
 """Saliency by the package rembg, which brings networks of its own and fetches their weights itself."""
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,19 @@ from PIL import Image
 from eps.errors import UserError
 
 
+def import_rembg() -> Any:
+    """The package. Raises `UserError` where it is missing, or what runs its networks is: then it ends the process."""
+    try:
+        with redirect_stdout(StringIO()):
+            import rembg
+    except (ImportError, SystemExit) as error:
+        raise UserError(
+            "saliency=rembg: the package rembg is not installed: pip install 'rembg[cpu]', or use another "
+            "network's file with saliency=onnx saliency.model=FILE"
+        ) from error
+    return rembg
+
+
 class RembgSession:
     """One of rembg's networks, by the name that rembg gives it. Raises `UserError` where there is none."""
 
@@ -17,13 +32,7 @@ class RembgSession:
     batch = 1
 
     def __init__(self, name: str, *, device: str) -> None:
-        try:
-            import rembg
-        except ImportError as error:
-            raise UserError(
-                "saliency=rembg: the package rembg is not installed: pip install 'rembg[cpu]', or use another "
-                "network's file with saliency=onnx saliency.model=FILE"
-            ) from error
+        rembg = import_rembg()
         cpu = {"providers": ["CPUExecutionProvider"]} if device == "cpu" else {}
         try:
             self._session: Any = rembg.new_session(name, **cpu)

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from eps.errors import UserError
-from eps.saliency.rembg_session import RembgSession
+from eps.saliency.rembg_session import RembgSession, import_rembg
 
 
 def test_without_rembg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +17,18 @@ def test_without_rembg(monkeypatch: pytest.MonkeyPatch) -> None:
         UserError, match=r"^saliency=rembg: the package rembg is not installed: pip install 'rembg\[cpu\]'"
     ):
         RembgSession("u2net", device="auto")
+
+
+def test_rembg_without_what_runs_its_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then the package says so in lines of its own, and ends the process."""
+    (tmp_path / "rembg.py").write_text("import sys\nprint('No onnxruntime backend found.')\nsys.exit(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "rembg", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'rembg\[cpu\]'"):
+        import_rembg()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`eps.doctor` on the tiny set: a page without a mark where all is well, marked lines where it is not."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from eps.engine import memory
 
 Command = Callable[..., tuple[int, str]]
 Page = Callable[..., tuple[int, str]]
+RECIPE = "the package rembg is not installed: pip install 'rembg[cpu]'"
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.slow
 def page(command: Command, own_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """Exit code and the printed page for a copy of the tiny set."""
     printed: list[str] = []
+    monkeypatch.setitem(sys.modules, "rembg", None)
     monkeypatch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
 
     def run(*settings: str) -> tuple[int, str]:
@@ -34,7 +37,7 @@ def page(command: Command, own_dataset: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_all_is_well(page: Page, own_dataset: Path) -> None:
     before = sorted(own_dataset.rglob("*"))
-    code, told = page()
+    code, told = page("saliency=rembg")  # which is not needed: there are maps
     assert code == 0
     assert sorted(own_dataset.rglob("*")) == before
     assert not Path("runs").exists()
@@ -75,6 +78,10 @@ def test_faults_of_files(page: Page, own_dataset: Path) -> None:
     assert "train_00001.jpg cannot be read as an image" in told
     assert "1 of 12 photos have no saliency map" in told
     assert "stage 1  " not in told  # it would not start
+    assert RECIPE not in told, "no network is asked for"
+    code, told = page("saliency=rembg")
+    assert (code, told.count("! "), f"! saliency  saliency=rembg: {RECIPE}" in told) == (2, 2, True)
+    assert "1 of 12 photos have no saliency map" not in told
     code, told = page("data.on_error=skip")
     assert code == 0
     assert "10 photos of" in told
@@ -88,6 +95,12 @@ def test_no_dataset(page: Page, own_dataset: Path) -> None:
     assert code == 0
     assert "not generated yet" in told
     assert not Path("runs/data/none").exists()
+    for settings, expected in (
+        (["saliency=rembg"], f"saliency=rembg: {RECIPE}"),
+        (["saliency=u2net", "saliency.model=none.onnx"], "saliency.model=none.onnx: no such file"),
+    ):
+        code, told = page("data=railroad", "data.root=runs/data/none", *settings)
+        assert (code, f"! saliency  {expected}" in told) == (2, True), told
 
 
 def test_what_does_not_fit(page: Page) -> None:
