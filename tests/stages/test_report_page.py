@@ -141,6 +141,44 @@ def test_keys_alone_do_it(opened: Opened) -> None:
 
 
 @browsing
+def test_pictures_are_enlarged(opened: Opened) -> None:
+    """By the mouse and by keys alone, each with its words; those that a filter hides are passed over."""
+    window, said = opened(*SIZES[2])
+    window.locator("#pseudo-masks select").nth(1).select_option("best")
+    buttons = window.locator(".pictures button:visible")
+    dialog, large = window.locator("#enlarged"), window.locator("#enlarged img")
+    before = buttons.nth(1).locator("img").bounding_box()
+    buttons.nth(1).click()
+    assert large.get_attribute("alt") == buttons.nth(1).locator("img").get_attribute("alt")
+    assert dialog.inner_text().startswith(window.locator("#pseudo-masks h3:visible code").first.inner_text())
+    assert f"2 of {buttons.count()}" in dialog.inner_text()
+    after = large.bounding_box()
+    assert after["width"] > 2 * before["width"]
+    assert after["x"] >= 0
+    assert after["x"] + after["width"] <= 390
+    window.keyboard.press("ArrowRight")
+    window.keyboard.press("ArrowRight")
+    assert large.get_attribute("alt") == buttons.nth(3).locator("img").get_attribute("alt")
+    window.get_by_role("button", name="Previous").click()
+    window.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    focused = "document.activeElement.querySelector('img').alt"
+    assert window.evaluate(focused) == buttons.nth(2).locator("img").get_attribute("alt")
+    window.keyboard.press("Tab")
+    window.keyboard.press("Enter")
+    second = window.locator(".pictures:visible").nth(1).locator("img").first
+    assert large.get_attribute("alt") == second.get_attribute("alt")
+    window.keyboard.press("Enter")
+    assert not dialog.is_visible(), "Close is what has the focus"
+    buttons.nth(0).click()
+    window.keyboard.press("ArrowLeft")
+    assert f"{buttons.count()} of {buttons.count()}" in dialog.inner_text()
+    window.mouse.click(2, 2)
+    assert not dialog.is_visible()
+    assert [line for line in said if not line.startswith("file:")] == []
+
+
+@browsing
 def test_a_table_is_taken_along(opened: Opened, tmp_path: Path) -> None:
     window, _ = opened(*SIZES[0])
     with window.expect_download() as waiting:
