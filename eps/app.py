@@ -32,7 +32,7 @@ from eps.app_page.uploads import Bounds
 from eps.cli import entrypoint, started_with
 from eps.data import railroad
 from eps.data.layout import DatasetFolder
-from eps.data.manifest import recorded
+from eps.data.manifest import recorded, typed_settings
 from eps.data.mask_sources import PseudoMasks
 from eps.engine.checkpoint import load_classifier, network_file
 from eps.engine.forms import QuickClassifier
@@ -47,7 +47,7 @@ from eps.schema.data import DataConfig, DataKind
 EXCLUDE = "exclude.txt"
 THRESHOLD = 0.3
 """Where the background threshold stands for a run without pseudo-masks, unless one is given."""
-_OWN = re.compile(r"[+~]*(run|run_dir|model|app|app\..*|segmenter\.exclude)=")
+_OWN = re.compile(r"[+~]*(run|run_dir|out_dir|model|app|app\..*|segmenter\.exclude)=")
 """Settings of this command line that are not for training, or that the hint says itself."""
 
 
@@ -199,10 +199,28 @@ def _opened(node: DataConfig) -> DatasetFolder:
 
 
 def _hint(cfg: Config, marks: Marks) -> str:
-    """How to train without the photos that are marked: by the settings that the page was started with."""
-    settings = [word for word in started_with() if not _OWN.match(word)]
-    command = ["python", "-m", "eps.train_seg", *settings, f"run_dir={cfg.run_dir}", f"segmenter.exclude={marks.path}"]
-    return f"Marked photos are left out by `{shlex.join(command)}` and whatever else the run was set to."
+    """How to train without the photos that are marked: by the run's own settings, then those of the page.
+
+    A page of another recipe than the run is said to be made by has all that there is to say.
+    """
+    page, made = started_with(), [typed_settings(cfg.input(name)) for name in ("pseudo_masks", "segmenter")]
+    if any(word.startswith("experiment=") and not any(word in words for words in made) for word in page):
+        made = []
+    settings = [word for word in _together(*made, page) if not _OWN.match(word)]
+    command = ["eps", "stage3", *settings, f"run_dir={cfg.run_dir}", f"segmenter.exclude={marks.path}"]
+    more = "" if any(made) else ", with whatever else the run was set to"
+    return f"To train without the marked photos{more}:\n\n```sh\n{shlex.join(command)}\n```"
+
+
+def _together(*commands: Sequence[str]) -> list[str]:
+    """The settings of several commands, of those for one key the last, then the flags of the last that has some."""
+    settings: dict[str, str] = {}
+    flags: list[str] = []
+    for words in commands:
+        own = [word for word in words if "=" in word and not word.startswith("-")]
+        settings |= {word.partition("=")[0].lstrip("+"): word for word in own}
+        flags = [word for word in words if word not in own] or flags
+    return [*settings.values(), *flags]
 
 
 if __name__ == "__main__":

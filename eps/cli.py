@@ -131,8 +131,12 @@ def variant(*overrides: str) -> Config:
 
 
 def started_with() -> tuple[str, ...]:
-    """The settings of the running job, and the flags of the command line, where there is one."""
-    return tuple(sys.argv[1:]) if GlobalHydra.instance().is_initialized() else _running.get().overrides
+    """What to type for the settings of the running job, with the `--config-dir` that the command line has, if any."""
+    settings = tuple(_typed(setting) for setting in _running.get().overrides)
+    if not GlobalHydra.instance().is_initialized():
+        return settings
+    known, _ = get_args_parser().parse_known_args(sys.argv[1:])
+    return settings if known.config_dir is None else (*settings, "--config-dir", known.config_dir)
 
 
 def _values(overrides: Sequence[str]) -> Mapping[Any, Any]:
@@ -170,6 +174,12 @@ def _readable(setting: str) -> str:
         pass
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"{key}='{escaped}'"
+
+
+def _typed(setting: str) -> str:
+    """Without the quotes that `_readable` adds."""
+    plain = re.sub(r"='([^']*)'$", r"=\1", setting, count=1)
+    return plain if _readable(plain) == setting else setting
 
 
 def _refuse_processes(many: bool) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from eps import build, build_data
-from eps.cli import entrypoint
+from eps.cli import entrypoint, started_with
 from eps.data.artifacts import (
     LabelledInstance,
     as_plain,
@@ -91,6 +91,7 @@ def run(cfg: Config) -> Result:
                 config=as_plain(node),
                 inputs={"data": inputs, "model" if cfg.model else CLASSIFIER: classifier},
                 skipped=folder.skipped(cfg.data.train),
+                settings=started_with(),
                 classifier=classifier,
                 maps=maps,
                 threshold=threshold,

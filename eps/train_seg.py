@@ -15,7 +15,7 @@ from PIL import Image
 
 from eps import build, build_data, build_training
 from eps.checkpoints.initial_weights import weights_hash
-from eps.cli import entrypoint
+from eps.cli import entrypoint, started_with
 from eps.data.artifacts import as_plain, file_hash, fingerprint_of
 from eps.data.datasets import read_saliency
 from eps.data.exclusion import read_exclusion
@@ -93,6 +93,7 @@ def run(cfg: Config) -> Result:
                 config=as_plain(cfg.segmenter),
                 inputs=inputs | _artifact(masks),
                 skipped=folder.skipped(cfg.data.train),
+                settings=started_with(),
                 excluded=len(excluded),
                 **build.recipe(cfg),
                 history=trained.history,

@@ -82,15 +82,19 @@ def test_run_gets_a_typed_config(command: Command) -> None:
 
 
 def test_paths_are_taken_as_they_are(command: Command) -> None:
-    """Even where hydra's own grammar wants quotes."""
+    """Even where hydra's own grammar wants quotes; what was typed is known without those that it was given."""
     seen: list[Config] = []
+    typed: list[tuple[str, ...]] = []
 
     def look(cfg: Config) -> Result:
         seen.append(cfg)
+        typed.append(cli.started_with())
         return double_seed(cfg)
 
     path = "fotos/${name} ünï 日本, a=b (2024), it's"
-    assert command(look, f"source={path}", "name=mine") == 0
+    words = ("model=Müll (1)", "run='a'", "name=mine")
+    assert command(look, "--config-dir", ".", f"source={path}", *words) == 0
+    assert typed[0][1:] == (*words, "--config-dir", ".")
     assert seen[0].source == cli.compose(f"source={path}", "name=mine").source == path.replace("${name}", "mine")
 
 
@@ -237,15 +241,18 @@ def test_multirun_gives_each_job_a_folder_and_ends_with_a_table(
     command: Command, capfd: pytest.CaptureFixture[str]
 ) -> None:
     inputs: set[Path] = set()
+    typed: list[str] = []
 
     def read_input(cfg: Config) -> Result:
         inputs.add(cfg.input("classifier"))
+        typed.extend(word for word in cli.started_with() if word.startswith(("seed", "-")))
         return double_seed(cfg)
 
     earlier = Path("runs/mine/classifier")
     earlier.mkdir(parents=True)
     assert command(read_input, "name=mine", "-m", "seed=4,6,5", "pseudo_masks.scales=[0.5,1]") == 0
     assert inputs == {earlier}
+    assert typed == ["seed=4", "seed=6", "seed=5"]
     folder = sweep_folder("mine")
     assert [(folder / str(job) / "seed.txt").read_text() for job in range(3)] == ["4", "6", "5"]
     first = json.loads((folder / "0" / "result.json").read_text())

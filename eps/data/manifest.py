@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from eps.errors import UserError
 
 MANIFEST = "manifest.json"
 RUN = "run.json"
-"""Beside it: how long it took."""
+"""Beside it: how long it took, and what was typed to make it."""
 _SEAL = "seal"
 
 CLASSIFIER, SEGMENTER = "classifier/model.safetensors", "segmenter/model.safetensors"
@@ -68,13 +68,15 @@ class Recorder:
         config: Mapping[str, Any],
         inputs: Mapping[str, str | None] = MappingProxyType({}),
         skipped: Mapping[str, str] = MappingProxyType({}),
+        settings: Sequence[str] = (),
         **facts: Any,
     ) -> None:
         """Write the manifest into `target`, which lists all other files and so has to come last.
 
         `inputs` are hashes of what it was made from: those of a run's own have the name of the file there, or of the
         artifact's folder (see `contents_hash`). `skipped` are the photos left out, each with the reason. What differs
-        from run to run stands in `run.json` beside it.
+        from run to run stands in `run.json` beside it: how long it took, and the `settings` that it was made with, as
+        they were typed.
         """
         files = {path.relative_to(target).as_posix(): path for path in target.rglob("*") if path.is_file()}
         content = {
@@ -87,7 +89,8 @@ class Recorder:
             **facts,
         }
         write_json(target / MANIFEST, sealed({**content, "score": score if math.isfinite(score) else None}))
-        write_json(target / RUN, {"seconds": round(time.monotonic() - self._began, 2)})
+        seconds = round(time.monotonic() - self._began, 2)
+        write_json(target / RUN, {"seconds": seconds} | ({"settings": list(settings)} if settings else {}))
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +116,14 @@ def recorded(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise UserError(f"{path} is no manifest: remove {folder} and make it anew")
     return manifest
+
+
+def typed_settings(folder: Path) -> list[str]:
+    """The settings that an artifact was made with, as they were typed; none where that is not known."""
+    path = folder / RUN
+    content = read_json(path) if path.is_file() else {}
+    settings = content.get("settings", []) if isinstance(content, dict) else []
+    return [word for word in settings if isinstance(word, str)] if isinstance(settings, list) else []
 
 
 def intact(folder: Path, *, under: str = "") -> bool:

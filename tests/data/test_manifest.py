@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -10,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eps.data.artifacts import read_json
-from eps.data.manifest import SCORES, Recorder, contents_hash, faults_of_artifact, foreign_files, intact
+from eps.data.manifest import SCORES, Recorder, contents_hash, faults_of_artifact, foreign_files, intact, typed_settings
 from eps.errors import UserError
 
 
-def make(folder: Path, *, fingerprint: str = "a", score: float = 0.5) -> Recorder:
+def make(folder: Path, *, fingerprint: str = "a", score: float = 0.5, settings: Sequence[str] = ()) -> Recorder:
     recorder = Recorder(folder, fingerprint=fingerprint)
     with recorder.writing() as target:
         (target / "model").write_text(fingerprint)
-        recorder.record(target, score=score, config={"steps": 3}, threshold=0.4)
+        recorder.record(target, score=score, config={"steps": 3}, settings=settings, threshold=0.4)
     return recorder
 
 
@@ -41,8 +42,12 @@ def test_manifest(tmp_path: Path) -> None:
 
 
 def test_what_differs_from_run_to_run_stands_apart(tmp_path: Path) -> None:
-    make(tmp_path / "one")
+    make(tmp_path / "one", settings=["steps=3", "run_dir=a b"])
     make(tmp_path / "two")
+    assert typed_settings(tmp_path / "one") == ["steps=3", "run_dir=a b"]
+    assert typed_settings(tmp_path / "two") == typed_settings(tmp_path / "none") == []
+    (tmp_path / "two/run.json").write_text('{"settings": [1, {}], "seconds": 1}')
+    assert typed_settings(tmp_path / "two") == []
     assert (tmp_path / "one/manifest.json").read_bytes() == (tmp_path / "two/manifest.json").read_bytes()
     assert read_json(tmp_path / "one/run.json")["seconds"] >= 0
 

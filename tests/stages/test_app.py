@@ -24,7 +24,7 @@ from eps.app_page.looking import see
 from eps.app_page.review import MARKED
 from eps.app_page.uploads import Bounds, read_upload
 from eps.cli import call
-from eps.data.artifacts import read_json, read_mask
+from eps.data.artifacts import read_json, read_mask, write_json
 from eps.errors import UserError
 
 Command = Callable[..., tuple[int, str]]
@@ -62,8 +62,8 @@ def test_a_whole_run(pages: list[SimpleNamespace], dataset: Path, finished: Path
     assert page.port > 0
     assert vars(page.start) == {"score": 0.3, "nms_iou": 0.4, "threshold": manifest["threshold"]}
     settings = ["experiment=tiny", f"data.root={dataset}", "segmenter.nms_iou=0.4", f"run_dir={finished}"]
-    told = shlex.join(["python", "-m", "eps.train_seg", *settings, f"segmenter.exclude={finished / 'exclude.txt'}"])
-    assert f"`{told}`" in page.hint
+    told = shlex.join(["eps", "stage3", *settings, f"segmenter.exclude={finished / 'exclude.txt'}"])
+    assert page.hint == f"To train without the marked photos:\n\n```sh\n{told}\n```"
     assert len(page.review.survey()) == 12
     assert page.marks.path == finished / "exclude.txt"
 
@@ -158,13 +158,32 @@ def test_the_hint_is_a_command_that_works(
     (tmp_path / "experiment" / "project.yaml").write_text(PROJECT)
     own = ["run=own run", "app.port=0", "app.max_side=0"]
     assert command(app.main, *own, "--config-dir", ".", "experiment=project", "segmenter.steps=1") == (0, "")
-    [told] = re.findall(r"`python -m eps\.train_seg (.*)`", pages[-1].hint)
+    [told] = re.findall(r"with whatever else the run was set to:\n\n```sh\neps stage3 (.*)\n```", pages[-1].hint)
     exclude = ["run_dir=own run", "segmenter.exclude=own run/exclude.txt"]
     assert shlex.split(told) == ["experiment=project", "segmenter.steps=1", "--config-dir", ".", *exclude]
     pages[-1].marks.toggle("train_00003")
     assert command(train_seg.main, *shlex.split(told))[0] == 0
     manifest = read_json(own_run / "segmenter" / "manifest.json")
     assert (manifest["excluded"], manifest["config"]["steps"]) == (1, 1)
+
+
+def test_the_hint_has_the_settings_of_the_run(
+    pages: list[SimpleNamespace], dataset: Path, own_run: Path, command: Command
+) -> None:
+    """What stages 2 and 3 were told, where the page itself is told no more than its dataset; the last word counts."""
+    for name, settings in (
+        ("pseudo_masks", ["experiment=tiny", "data.root=other", "pseudo_masks=crf", f"run_dir={own_run}"]),
+        (
+            "segmenter",
+            ["experiment=tiny", "data.root=elsewhere", "name=a b", "segmenter.steps=3", "--config-dir", "my"],
+        ),
+    ):
+        write_json(own_run / name / "run.json", {"seconds": 1, "settings": settings})
+    assert command(app.main, "run=own run", f"data.root={dataset}", "app.port=0") == (0, "")
+    told = pages[-1].hint.split("\n")[3]
+    own = ["experiment=tiny", f"data.root={dataset}", "pseudo_masks=crf", "name=a b", "segmenter.steps=3"]
+    exclude = ["run_dir=own run", "segmenter.exclude=own run/exclude.txt"]
+    assert shlex.split(told) == ["eps", "stage3", *own, "--config-dir", "my", *exclude]
 
 
 def test_a_run_of_nothing_is_one_line(dataset: Path, tmp_path: Path, command: Command) -> None:
