@@ -1,4 +1,4 @@
-"""The configuration reference: every key with its type, default and meaning, and every choice of a group.
+"""What the site adds to CONFIGURATION.md: every key with its type, default and meaning, every choice of a group.
 
 Types and meanings are read off `eps/schema`, defaults and choices off `conf/`; nothing stands here a second time. A key
 without a meaning or a default is an error.
@@ -57,7 +57,7 @@ def groups(conf: Path = CONF) -> dict[str, str]:
 def page(told: Schema, values: Mapping[str, Any], conf: Path = CONF) -> str:
     """The reference as Markdown: keys of no group, then for each group its choices and keys, then whole recipes."""
     every, chosen = keys(told, values), groups(conf)
-    parts = [_INTRODUCTION, "## Of every command", _table(key for key in every if "." not in key.name)]
+    parts = ["## Of every command", _table(key for key in every if "." not in key.name)]
     for group, default in chosen.items():
         parts += [f"## {group}", *_choices(conf, group, default)]
         parts += [_table(key for key in every if key.name.startswith(f"{group}."))]
@@ -67,16 +67,6 @@ def page(told: Schema, values: Mapping[str, Any], conf: Path = CONF) -> str:
 def text() -> str:
     """The page of this project."""
     return page(read_schema(), defaults())
-
-
-_INTRODUCTION = """\
-# Configuration
-
-Every key can be given to every command, as in `python -m eps.train_cls classifier.steps=100`; lists are written
-`pseudo_masks.scales=[0.5,1]`. `group=choice` takes a file of `conf/`, and keys win over it. `--help` lists the choices,
-`--help GROUP` tells this page's part of a group, `--cfg job` prints what a command would run with.
-
-This page is made of `eps/schema/` and `conf/`. A default like `${data.val}` is another key's value."""
 
 
 def _choices(conf: Path, group: str, default: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What the site has beside the pages of docs/, and what their Markdown needs to become HTML without a network.
 
-README, changelog and the like become pages as they are; configuration and API pages are made of the source.
+README, changelog and the like become pages as they are; every setting and the API pages are made of the source.
 """
 
 import re
@@ -10,12 +10,14 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from docs import configuration
 
 ROOT = Path(__file__).resolve().parents[1]
 AS_THEY_ARE = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
 """Pages that lie outside of docs/, and what they are called on the site."""
+SETTINGS = "CONFIGURATION.md"
 PACKAGES = ("ops", "losses", "nn", "models", "metrics", "checkpoints", "saliency", "data", "engine")
 """Of eps, from the equations up; verbs are commands, told of by `--help` and the guides."""
 
@@ -23,7 +25,6 @@ PACKAGES = ("ops", "losses", "nn", "models", "metrics", "checkpoints", "saliency
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what is not in docs/."""
     pages = {name: from_root((ROOT / path).read_text(encoding="utf-8")) for path, name in AS_THEY_ARE.items()}
-    pages |= {"configuration.md": configuration.text()}
     pages |= {f"api/{package}.md": api_page(package) for package in PACKAGES}
     examples = {f"examples/{path.name}": path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("*.py")}
     for name, content in (pages | examples).items():
@@ -31,9 +32,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links that lead out of docs/ on the disk stay on the site; formulas become MathML, which needs no script."""
-    return with_formulas(markdown.replace("](../examples/", "](examples/").replace("](../README.md", "](index.md"))
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Formulas become MathML, which needs no script; the settings come to their page."""
+    settings = f"\n\n{configuration.text()}" if page.file.src_uri == SETTINGS else ""
+    return with_formulas(inside(markdown)) + settings
+
+
+def inside(markdown: str) -> str:
+    """Links that lead out of docs/ on the disk stay on the site; those to source that it has not are no links there."""
+    markdown = re.sub(r"\[([^\]]*)\]\(\.\./(?:conf|eps)/[^)]*\)", r"`\1`", markdown)
+    return markdown.replace("](../examples/", "](examples/").replace("](../README.md", "](index.md")
 
 
 def from_root(text: str) -> str:

@@ -10,7 +10,18 @@ import pytest
 from eps.cli import compose
 from tests.documents import DOCS, ROOT, commands, distinct, settings_of
 
-PAGES = ("../README", "RECIPES", "DATA", "FROM_EPS", "TROUBLESHOOTING", "LABELS", "CONCEPTS", "APP", "REPORT")
+PAGES = (
+    "../README",
+    "RECIPES",
+    "DATA",
+    "FROM_EPS",
+    "TROUBLESHOOTING",
+    "LABELS",
+    "CONCEPTS",
+    "APP",
+    "REPORT",
+    "CONFIGURATION",
+)
 INIT = "eps init "
 """Has an argparse of its own: tests/test_init.py."""
 LEAST = 10

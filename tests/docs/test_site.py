@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.hooks import AS_THEY_ARE, PACKAGES, api_page, from_root, with_formulas
+from docs.hooks import AS_THEY_ARE, PACKAGES, api_page, from_root, inside, with_formulas
 from tests.documents import DOCS, ROOT
 
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -29,7 +29,7 @@ def navigation() -> list[str]:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    made = [*AS_THEY_ARE.values(), "configuration.md", *(f"api/{package}.md" for package in PACKAGES)]
+    made = [*AS_THEY_ARE.values(), *(f"api/{package}.md" for package in PACKAGES)]
     written = [path.name for path in DOCS.glob("*.md")]
     assert sorted(navigation()) == sorted(made + written)
 
@@ -44,6 +44,22 @@ def test_modules_of_a_package() -> None:
     assert "::: eps.data.voc\n" in told
     assert "::: eps.data.annotations.labelme\n" in told
     assert "__init__" not in told
+
+
+def test_links_lead_somewhere_in_the_repository() -> None:
+    """Not on the site alone: pages are read where they lie, too."""
+    linked = 0
+    for page in (*ROOT.glob("*.md"), *DOCS.glob("*.md")):
+        for address in re.findall(r"\]\(([^)\s#]+)", page.read_text(encoding="utf-8")):
+            if "://" not in address:
+                assert (page.parent / address).exists(), f"{page.name}: {address}"
+                linked += 1
+    assert linked > 50
+
+
+def test_links_to_source_are_none_on_the_site() -> None:
+    told = "[a](../conf/) [b](../eps/schema/x.py#y) [c](../README.md#z) [d](../examples/e.py) [f](DATA.md)"
+    assert inside(told) == "`a` `b` [c](index.md#z) [d](examples/e.py) [f](DATA.md)"
 
 
 def test_links_of_the_root() -> None:
@@ -109,10 +125,11 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 @pytest.mark.release
 def test_what_is_made_is_there(site: Path) -> None:
     texts = {
-        name: (site / name).read_text(encoding="utf-8") for name in ("index.html", "configuration.html", "API.html")
+        name: (site / name).read_text(encoding="utf-8") for name in ("index.html", "CONFIGURATION.html", "API.html")
     }
     assert "Photos and, for each, the" in texts["index.html"]
-    assert "classifier.pooling_floor" in texts["configuration.html"]
+    assert "classifier.pooling_floor" in texts["CONFIGURATION.html"]
+    assert "--help classifier" in texts["CONFIGURATION.html"]
     assert 'href="api/ops.html#eps.ops.prototypes.assemble"' in texts["API.html"]
     assert 'id="eps.load"' in texts["API.html"]
     assert (site / "examples" / "opencv_client.py").is_file()
