@@ -5,7 +5,6 @@ The only file that runs hydra; what its errors mean stands in `mistakes`.
 
 import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,18 +16,17 @@ from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import env_override
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from eps.command_line import config_dir, ordered, readable, typed
 from eps.engine import ranks
 from eps.errors import UserError, one_line
 from eps.mistakes import CONFIG_ERRORS, MISTAKES, explain
@@ -78,7 +76,7 @@ def entrypoint(
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(usage(sys.modules[run.__module__], conf_dir(), sys.argv[1:], _values), flush=True)
                 return
-            sys.argv[1:] = _arguments([flags.get(word, word) for word in sys.argv[1:]])
+            sys.argv[1:] = ordered([flags.get(word, word) for word in sys.argv[1:]])
             _refuse_processes(many)
             with env_override({"HYDRA_FULL_ERROR": "1"}):  # else hydra prints errors itself and exits
                 hydra.main(version_base=_VERSION_BASE, config_path=str(conf_dir()), config_name="config")(task)()
@@ -132,54 +130,16 @@ def variant(*overrides: str) -> Config:
 
 def started_with() -> tuple[str, ...]:
     """What to type for the settings of the running job, with the `--config-dir` that the command line has, if any."""
-    settings = tuple(_typed(setting) for setting in _running.get().overrides)
+    settings = tuple(typed(setting) for setting in _running.get().overrides)
     if not GlobalHydra.instance().is_initialized():
         return settings
-    known, _ = get_args_parser().parse_known_args(sys.argv[1:])
-    return settings if known.config_dir is None else (*settings, "--config-dir", known.config_dir)
+    folder = config_dir(sys.argv[1:])
+    return settings if folder is None else (*settings, "--config-dir", folder)
 
 
 def _values(overrides: Sequence[str]) -> Mapping[Any, Any]:
     tree = OmegaConf.to_container(_compose(tuple(overrides)), enum_to_str=True)
     return tree if isinstance(tree, dict) else {}
-
-
-def _arguments(arguments: list[str]) -> list[str]:
-    """Settings first, then flags: argparse takes settings on one side of the flags only."""
-    settings = [a for a in arguments if a.startswith("~") or ("=" in a and not a.startswith("-"))]
-    ordered = [_readable(a) for a in settings] + [a for a in arguments if a not in settings]
-    known, unknown = get_args_parser().parse_known_args(ordered)
-    if known.experimental_rerun:
-        raise UserError(
-            "--experimental-rerun: unpickles a file, and with it whatever code it holds; write the settings out"
-        )
-    if unknown:
-        raise UserError(f"no option {unknown[0]}: settings are written key=value, without dashes; see --help")
-    return ordered
-
-
-def _readable(setting: str) -> str:
-    """In quotes where hydra's grammar needs them: paths with = or parentheses, names with other letters than ASCII's.
-
-    So is 2024_01_05, which would be the number 20240105. What begins like a list or a text in quotes is left to hydra.
-    """
-    key, equals, value = setting.partition("=")
-    if not equals or value.startswith(tuple("'\"[{(")):
-        return setting
-    try:
-        if not re.fullmatch(r"[\d_.]*\d_\d[\d_.]*", value):
-            OverridesParser.create().parse_override(setting)
-            return setting
-    except HydraException:
-        pass
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
-    return f"{key}='{escaped}'"
-
-
-def _typed(setting: str) -> str:
-    """Without the quotes that `_readable` adds."""
-    plain = re.sub(r"='([^']*)'$", r"=\1", setting, count=1)
-    return plain if _readable(plain) == setting else setting
 
 
 def _refuse_processes(many: bool) -> None:
@@ -190,10 +150,10 @@ def _refuse_processes(many: bool) -> None:
 
 
 def _compose(overrides: tuple[str, ...]) -> DictConfig:
-    readable = [_readable(override) for override in overrides]
+    written = [readable(override) for override in overrides]
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else hydra.initialize_config_dir(str(conf_dir()), version_base=_VERSION_BASE):
-        return hydra.compose("config", readable)
+        return hydra.compose("config", written)
 
 
 def _checked(tree: DictConfig, job: _Job) -> Config:

@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import run_job
-from hypothesis import given
-from hypothesis import strategies as st
 
 from eps import cli
 from eps.errors import UserError
@@ -106,14 +103,6 @@ def test_a_date_is_no_number(command: Command) -> None:
 def test_no_job_is_unpickled(command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert command(double_seed, "--experimental-rerun", str(tmp_path / "config.pickle")) == 2
     assert "unpickles a file, and with it whatever code it holds" in capfd.readouterr().err
-
-
-@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])), st.sampled_from(["ü", "a=b", "~'"]))
-def test_any_path_is_a_value(text: str, odd: str) -> None:
-    """Read as it stands: quotes and backslashes, too."""
-    path = f"{odd}{text}{odd}"
-    override = OverridesParser.create().parse_override(cli._readable(f"source={path}"))
-    assert (override.key_or_group, override.value()) == ("source", path)
 
 
 def test_crf_is_a_choice_by_its_name() -> None:
