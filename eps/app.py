@@ -203,12 +203,14 @@ def _hint(cfg: Config, marks: Marks) -> str:
 
     A page of another recipe than the run is said to be made by has all that there is to say.
     """
-    page, made = started_with(), [typed_settings(cfg.input(name)) for name in ("pseudo_masks", "segmenter")]
+    folders = [cfg.input(name) for name in ("classifier", "pseudo_masks", "segmenter")]
+    typed = [typed_settings(folder) for folder in folders if folder.is_dir()]
+    page, made = started_with(), [words for words in typed if words is not None]
     if any(word.startswith("experiment=") and not any(word in words for words in made) for word in page):
         made = []
     settings = [word for word in _together(*made, page) if not _OWN.match(word)]
     command = ["eps", "stage3", *settings, f"run_dir={cfg.run_dir}", f"segmenter.exclude={marks.path}"]
-    more = "" if any(made) else ", with whatever else the run was set to"
+    more = "" if made and len(made) == len(typed) else ", with whatever else the run was set to"
     return f"To train without the marked photos{more}:\n\n```sh\n{shlex.join(command)}\n```"
 
 

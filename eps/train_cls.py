@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from eps import build, build_data, build_training
 from eps.checkpoints.initial_weights import weights_hash
-from eps.cli import entrypoint
+from eps.cli import entrypoint, started_with
 from eps.data.artifacts import as_plain, fingerprint_of
 from eps.data.datasets import TaggedDataset, join_tagged, read_saliency
 from eps.data.layout import DatasetFolder
@@ -85,6 +85,7 @@ def run(cfg: Config) -> Result:
                 config=as_plain(cfg.classifier),
                 inputs=inputs,
                 skipped=folder.skipped(cfg.data.train),
+                settings=started_with(),
                 **build.recipe(cfg),
                 history=trained.history,
                 looks=trained.looks,

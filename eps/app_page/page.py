@@ -21,7 +21,7 @@ _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "mo
 _CSS = """
 .gradio-container {max-width: 1400px !important; margin: 0 auto !important}
 #table {max-width: calc(100vw - 66px); overflow-x: auto}
-#hint code, #note {overflow-wrap: anywhere; white-space: normal}
+#hint code, #note {overflow-wrap: anywhere; white-space: pre-wrap}
 .tiles .grid-container {grid-template-columns: repeat(auto-fill, minmax(var(--tile), 1fr)) !important; height: auto;
   padding-top: 0 !important}
 .tiles .grid-wrap {height: auto !important; max-height: none !important}

@@ -15,7 +15,7 @@ def folder_form(root: Path, places: Places) -> Form:
     """A dataset folder of our layout. Raises `UserError` where the folder or its json is missing."""
     path = existing(root, holds="JPEGImages/") / places.tags
     if not path.is_file():
-        raise UserError(f"{path} is missing: it names the classes and the tags of each photo (see README, Your data)")
+        raise UserError(f"{path} is missing: it names the classes and the tags of each photo (see docs/DATA.md)")
     return Form(
         kind="folder",
         root=root,

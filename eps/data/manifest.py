@@ -68,7 +68,7 @@ class Recorder:
         config: Mapping[str, Any],
         inputs: Mapping[str, str | None] = MappingProxyType({}),
         skipped: Mapping[str, str] = MappingProxyType({}),
-        settings: Sequence[str] = (),
+        settings: Sequence[str] | None = None,
         **facts: Any,
     ) -> None:
         """Write the manifest into `target`, which lists all other files and so has to come last.
@@ -90,7 +90,7 @@ class Recorder:
         }
         write_json(target / MANIFEST, sealed({**content, "score": score if math.isfinite(score) else None}))
         seconds = round(time.monotonic() - self._began, 2)
-        write_json(target / RUN, {"seconds": seconds} | ({"settings": list(settings)} if settings else {}))
+        write_json(target / RUN, {"seconds": seconds} | ({} if settings is None else {"settings": list(settings)}))
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,12 +118,12 @@ def recorded(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def typed_settings(folder: Path) -> list[str]:
-    """The settings that an artifact was made with, as they were typed; none where that is not known."""
+def typed_settings(folder: Path) -> list[str] | None:
+    """The settings that an artifact was made with, as they were typed; None where that is not known."""
     path = folder / RUN
     content = read_json(path) if path.is_file() else {}
-    settings = content.get("settings", []) if isinstance(content, dict) else []
-    return [word for word in settings if isinstance(word, str)] if isinstance(settings, list) else []
+    settings = content.get("settings") if isinstance(content, dict) else None
+    return [word for word in settings if isinstance(word, str)] if isinstance(settings, list) else None
 
 
 def intact(folder: Path, *, under: str = "") -> bool:

@@ -25,7 +25,7 @@ def photos_form(
     """
     path = existing(root, holds="the photos and labels.csv") / places.tags
     if not path.is_file():
-        raise UserError(f"{path} is missing: it has a line file,label;label for each photo (see README, Your data)")
+        raise UserError(f"{path} is missing: it has a line file,label;label for each photo (see docs/DATA.md)")
     return Form(
         kind="photos",
         root=root,

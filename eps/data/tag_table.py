@@ -20,8 +20,16 @@ _MARKS: Final = frozenset({"0", "1", "x", "true", "false", "yes", "no", "ja", "n
 """In a table with a column for each class; no names."""
 _WIDE: Final = (BOM_UTF16_LE, BOM_UTF16_BE)
 """What 'Unicode text' of spreadsheets begins with."""
+_TOO_WIDE: Final = (
+    'has more than two columns: write labels into one, dog;cat or "dog,cat", or tell eps init which columns to read'
+    " (--photo-column NAME --tags-column NAME)"
+)
 _BETWEEN: Final = re.compile(r"[;|]")
 """Labels, whatever else may be in their names."""
+
+
+_SEPARATOR_TOLD: Final = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)
+"""A first line that Excel writes and reads, of no table."""
 
 
 class Columns(NamedTuple):
@@ -73,7 +81,10 @@ def read_rows(
     demand_regular(path)
     try:
         content = path.read_bytes()
-        tables = _tables(content.decode("utf-16" if content.startswith(_WIDE) else "utf-8-sig"))
+        text = content.decode("utf-16" if content.startswith(_WIDE) else "utf-8-sig")
+        if "\0" in text:
+            raise csv.Error("there are zero bytes in it")
+        tables = _tables(_SEPARATOR_TOLD.sub("", text))
     except (UnicodeDecodeError, csv.Error) as error:
         advice = "save it as such ('CSV UTF-8' in a spreadsheet): file,label;label"
         raise UserError(f"{path} is no csv in UTF-8 ({error}); {advice}") from error
@@ -159,7 +170,7 @@ def _rows(cells: Sequence[_Cells], classes: Collection[str]) -> list[Row]:
 def _row(cells: _Cells, known: Collection[str]) -> Row:
     labels = "".join(cells.tags[:1])
     names = [labels] if labels in known else _BETWEEN.split(labels) if _BETWEEN.search(labels) else labels.split(",")
-    fault = 'has more than two columns: write labels into one, dog;cat or "dog,cat"' if any(cells.tags[1:]) else None
+    fault = _TOO_WIDE if any(cells.tags[1:]) else None
     return Row(cells.line, cells.file, tuple(filter(None, dict.fromkeys(name.strip() for name in names))), fault)
 
 

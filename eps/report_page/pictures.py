@@ -13,7 +13,7 @@ from scipy import ndimage
 from eps.data.palette import class_color
 from eps.ops.pseudo_labels import IGNORE
 
-SIDE = 256
+SIDE = 320
 """Longest side of a picture in pixels."""
 _IGNORED = (236, 232, 210)
 

@@ -15,7 +15,9 @@ from eps.data.manifest import SCORES, Recorder, contents_hash, faults_of_artifac
 from eps.errors import UserError
 
 
-def make(folder: Path, *, fingerprint: str = "a", score: float = 0.5, settings: Sequence[str] = ()) -> Recorder:
+def make(
+    folder: Path, *, fingerprint: str = "a", score: float = 0.5, settings: Sequence[str] | None = None
+) -> Recorder:
     recorder = Recorder(folder, fingerprint=fingerprint)
     with recorder.writing() as target:
         (target / "model").write_text(fingerprint)
@@ -44,8 +46,10 @@ def test_manifest(tmp_path: Path) -> None:
 def test_what_differs_from_run_to_run_stands_apart(tmp_path: Path) -> None:
     make(tmp_path / "one", settings=["steps=3", "run_dir=a b"])
     make(tmp_path / "two")
+    make(tmp_path / "three", settings=[])
+    assert typed_settings(tmp_path / "three") == []
     assert typed_settings(tmp_path / "one") == ["steps=3", "run_dir=a b"]
-    assert typed_settings(tmp_path / "two") == typed_settings(tmp_path / "none") == []
+    assert typed_settings(tmp_path / "two") == typed_settings(tmp_path / "none") is None
     (tmp_path / "two/run.json").write_text('{"settings": [1, {}], "seconds": 1}')
     assert typed_settings(tmp_path / "two") == []
     assert (tmp_path / "one/manifest.json").read_bytes() == (tmp_path / "two/manifest.json").read_bytes()

@@ -162,6 +162,7 @@ LISTED = [("cat.jpg", ("cat",)), ("dog 1.jpeg", ("dog", "cat"))]
         ("Bild,Ort,Tags\ncat.jpg,Ulm,cat\ndog 1.jpeg,,dog|cat\n", Columns(tags="Tags")),
         ("Tags\tBild\ncat\tcat.jpg\ndog;cat\tdog 1.jpeg\n", Columns(photo="Bild")),
         ("Bild;Tags\ncat.jpg;cat\ndog 1.jpeg;dog;cat\n", Columns("Bild", "Tags")),
+        ("sep=;\r\nBild;Tags\r\ncat.jpg;cat\r\ndog 1.jpeg;dog;cat\r\n", Columns("Bild", "Tags")),
     ],
 )
 def test_columns_by_their_names(root: Path, text: str, columns: Columns) -> None:
@@ -292,7 +293,13 @@ def test_two_photos_of_one_name(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"\xff\xfe\0", "decode byte"), (b'"cat.jpg', "end of data"), (b'"a"b,c', "expected after")]
+    ("content", "reason"),
+    [
+        (b"\xff\xfe\0", "decode byte"),
+        (b"c\0a\0t\0.\0j\0p\0g\0,\0c\0", "zero bytes"),
+        (b'"cat.jpg', "end of data"),
+        (b'"a"b,c', "expected after"),
+    ],
 )
 def test_no_csv(root: Path, content: bytes, reason: str) -> None:
     (root / "labels.csv").write_bytes(content)

@@ -170,8 +170,9 @@ def test_the_hint_is_a_command_that_works(
 def test_the_hint_has_the_settings_of_the_run(
     pages: list[SimpleNamespace], dataset: Path, own_run: Path, command: Command
 ) -> None:
-    """What stages 2 and 3 were told, where the page itself is told no more than its dataset; the last word counts."""
+    """What the stages were told, where the page itself is told no more than its dataset; the last word counts."""
     for name, settings in (
+        ("classifier", ["experiment=tiny", "trunk.prototypes=32"]),
         ("pseudo_masks", ["experiment=tiny", "data.root=other", "pseudo_masks=crf", f"run_dir={own_run}"]),
         (
             "segmenter",
@@ -180,8 +181,16 @@ def test_the_hint_has_the_settings_of_the_run(
     ):
         write_json(own_run / name / "run.json", {"seconds": 1, "settings": settings})
     assert command(app.main, "run=own run", f"data.root={dataset}", "app.port=0") == (0, "")
+    assert pages[-1].hint.startswith("To train without the marked photos:")
     told = pages[-1].hint.split("\n")[3]
-    own = ["experiment=tiny", f"data.root={dataset}", "pseudo_masks=crf", "name=a b", "segmenter.steps=3"]
+    own = [
+        "experiment=tiny",
+        "trunk.prototypes=32",
+        f"data.root={dataset}",
+        "pseudo_masks=crf",
+        "name=a b",
+        "segmenter.steps=3",
+    ]
     exclude = ["run_dir=own run", "segmenter.exclude=own run/exclude.txt"]
     assert shlex.split(told) == ["eps", "stage3", *own, "--config-dir", "my", *exclude]
 
