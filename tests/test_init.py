@@ -91,8 +91,8 @@ def test_photos_of_other_kinds_and_columns_of_other_names(photos: Path, command:
         "0": (60, 40),
     }
     assert (folder.root / "JPEGImages/scan 1.tif").read_bytes() == (photos / "scan 1.TIF").read_bytes()
-    code, _, err = command("other", *FLAGS, "--photo-column", "Foto")
-    assert (code, "tags.csv has no column 'Foto': its first line is Nr, Schlagw\u00f6rter, Bild" in err) == (2, True)
+    code, _, err = command("other", *FLAGS, "--photo-column", "Image")
+    assert (code, "tags.csv has no column 'Image': its first line is Nr, Schlagw\u00f6rter, Bild" in err) == (2, True)
 
 
 def test_settings(photos: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def test_columns_by_their_names(root: Path, text: str, columns: Columns) -> None
 @pytest.mark.parametrize(
     ("text", "columns", "told"),
     [
-        ("Bild;Tags\ncat.jpg;cat\n", Columns("Foto", "Tags"), "has no column 'Foto': its first line is Bild, Tags"),
+        ("Bild;Tags\ncat.jpg;cat\n", Columns("Image", "Tags"), "has no column 'Image': its first line is Bild, Tags"),
         (
             "a,b,c\ncat.jpg,cat,x\n",
             Columns(photo="a"),
