@@ -80,7 +80,7 @@ def test_a_card_shows_the_maps_of_its_tags_and_what_segmenters_find(folder: Data
     captions = [picture.caption for picture in card.pictures]
     assert captions == ["photo", "map: cat", "segmenter: nothing", "semantic map"]
     assert card.pictures[1].alt == "localization map of cat in a"
-    assert card.pictures[1].size == (256, 192)
+    assert card.pictures[1].size == (320, 240)
 
 
 def test_maps_that_were_kept_are_read(tmp_path: Path) -> None:

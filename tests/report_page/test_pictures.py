@@ -24,7 +24,7 @@ def decoded(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/webp;base64,"))))
 
 
-@pytest.mark.parametrize(("size", "shown"), [((64, 64), (256, 256)), ((1000, 500), (256, 128)), ((1, 900), (1, 256))])
+@pytest.mark.parametrize(("size", "shown"), [((64, 64), (320, 320)), ((1000, 500), (320, 160)), ((1, 900), (1, 320))])
 def test_a_picture_is_of_the_pages_size_whatever_the_photos(size: tuple[int, int], shown: tuple[int, int]) -> None:
     picture = show(Image.new("RGB", size), alt="a", caption="b")
     assert decoded(picture.uri).size == shown
@@ -49,10 +49,10 @@ def test_labels_are_painted_where_they_are_and_nowhere_else() -> None:
     bare = np.asarray(paint_labels(GREY, np.zeros_like(labels)))
     painted = np.asarray(paint_labels(GREY, labels))
     assert painted.shape == (SIDE, SIDE, 3)
-    assert (painted[:, 128:] == bare[:, 128:]).all()
-    assert (painted[:, 127] == class_color(2)).all(), "the rim has the full colour"
-    inside = painted[128, 60].astype(int)
-    assert (inside != bare[128, 60]).any()
+    assert (painted[:, 160:] == bare[:, 160:]).all()
+    assert (painted[:, 159] == class_color(2)).all(), "the rim has the full colour"
+    inside = painted[160, 75].astype(int)
+    assert (inside != bare[160, 75]).any()
     assert (inside != class_color(2)).any(), "the photo is seen through"
 
 
@@ -86,16 +86,16 @@ def test_instances_of_one_class_keep_their_outlines_apart() -> None:
     masks = np.zeros((2, 64, 64), dtype=bool)
     masks[0, 10:50, 5:32] = masks[1, 10:50, 32:60] = True
     painted = np.asarray(paint_instances(GREY, masks, np.array([1, 1])))
-    assert (painted[120, 127] == class_color(1)).all()
-    assert (painted[120, 128] == class_color(1)).all()
-    assert (painted[120, 100] != class_color(1)).any()
+    assert (painted[150, 159] == class_color(1)).all()
+    assert (painted[150, 160] == class_color(1)).all()
+    assert (painted[150, 125] != class_color(1)).any()
 
 
 def test_boxes_are_scaled_with_the_photo() -> None:
     masks, box = np.zeros((1, 64, 64), dtype=bool), np.array([[16.0, 8.0, 48.0, 40.0]])
     painted = np.asarray(paint_instances(GREY, masks, np.array([0]), box))
     rows, columns = np.nonzero((painted == class_color(0)).all(axis=2))
-    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (64, 32, 192, 160)
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (80, 40, 240, 200)
 
 
 def test_no_instances_leave_the_photo() -> None:
@@ -119,7 +119,7 @@ def test_planes_go_from_dark_to_light() -> None:
 
 
 def test_logits_are_red_above_zero_and_blue_below() -> None:
-    painted = np.asarray(paint_logits(np.array([[-9.0, -4.0, 4.0, 9.0]]))).astype(int)[0, ::64]
+    painted = np.asarray(paint_logits(np.array([[-9.0, -4.0, 4.0, 9.0]]))).astype(int)[0, ::80]
     assert (painted[0] == painted[1]).all()
     assert (painted[2] == painted[3]).all()
     assert painted[0, 2] > painted[0, 0]
